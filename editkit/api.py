@@ -1,0 +1,150 @@
+"""The Python API: the same edit and evaluation as the command line, as functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from editkit.card import write_card
+from editkit.engine import make_patch
+from editkit.evals.report import Report
+from editkit.evaluation import run_evaluation
+from editkit.outputs import check_free
+from editkit.patch import Applied, Patch
+from editkit.plan import Plan, make_plan
+from editkit.plugins import Host, default_host
+from editkit.progress import Stage, silent
+from editkit.recipe import data_layer, flatten, given, read_recipe
+
+RUNS = Path("editkit-runs")
+
+
+@dataclass(frozen=True)
+class Edited:
+    """A finished edit: the patch, its folder, and the edited model, if it was saved."""
+
+    plan: Plan
+    patch: Patch
+    folder: Path
+    saved: Applied | None
+
+
+def edit(
+    scorer: str | None = None,
+    *,
+    selector: str | None = None,
+    manipulator: str | None = None,
+    alpha: float | None = None,
+    tau: float | None = None,
+    model: str | Path | None = None,
+    data: str | None = None,
+    targets: Sequence[str] | None = None,
+    recipe: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    output: str | Path | None = None,
+    save: str | Path | None = None,
+    host: Host | None = None,
+    stage: Stage = silent,
+) -> Edited:
+    """Edit a model and write the patch; what is not given comes from the recipe, the adapter, or the defaults.
+
+    Args:
+        data: NAME or NAME:PATH.
+        recipe: a YAML file.
+        settings: any recipe value by dotted path, such as `{"scorer.aggregation": "means"}`.
+        output: a new folder for the patch; by default one below `editkit-runs`.
+        save: a new folder for the edited model.
+
+    Raises:
+        EditkitError: anything that is wrong with the recipe, model, data or output; nothing is left behind.
+
+    Example:
+        >>> edited = edit("uwm", alpha=-1, tau=0.2, output="patch")
+        >>> edited.patch.apply(model_folder, "edited-model")
+    """
+    values = {
+        "model": str(model) if model is not None else None,
+        **data_layer(data),
+        "scorer.name": scorer,
+        "selector.name": selector,
+        "manipulator.name": manipulator,
+        "manipulator.alpha": alpha,
+        "selector.tau": tau,
+        "targets": tuple(targets) if targets else None,
+    }
+    layers = [("recipe file", read_recipe(Path(recipe)))] if recipe else []
+    layers += [("argument", given(values))]
+    layers += [("settings", flatten(settings or {}))]
+    for place in (output, save):
+        if place is not None:
+            check_free(Path(place))
+    plan = make_plan(layers, host or default_host())
+    return carry_out(plan, output=_path(output), save=_path(save), stage=stage)
+
+
+def carry_out(plan: Plan, *, output: Path | None = None, save: Path | None = None, stage: Stage = silent) -> Edited:
+    """Make a plan's patch, write it, and write the edited model if asked to.
+
+    Raises:
+        EditkitError: see `edit`.
+    """
+    patch = make_patch(plan, stage)
+    folder = output or default_folder(plan)
+    patch.save(folder, write_card(patch.record, folder.name))
+    saved = None
+    if save is not None:
+        with stage("writing the edited model", 1) as advance:
+            saved = patch.apply(plan.files.checkpoint, save)
+            plan.adapter.save_beside(plan.files, save)
+            advance(1)
+    return Edited(plan, patch, folder, saved)
+
+
+def default_folder(plan: Plan) -> Path:
+    """Return `editkit-runs/<scorer>-<recipe digest>[-N]`, never one that exists."""
+    scorer = next((choice.name for tower in plan.towers if (choice := plan.scorer(tower))), "edit")
+    stem = RUNS / f"{scorer}-{plan.recipe.digest}"
+    candidates = (stem if n == 1 else stem.with_name(f"{stem.name}-{n}") for n in count(1))
+    return next(folder for folder in candidates if not folder.exists())
+
+
+def evaluate(
+    evaluation: str = "safeground",
+    *,
+    model: str | Path | None = None,
+    data: str | None = None,
+    patches: Sequence[str | Path] = (),
+    controls: bool = True,
+    knowledge: str | None = None,
+    options: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    host: Host | None = None,
+    stage: Stage = silent,
+) -> Report:
+    """Evaluate a model, patches of it and their controls; the result is the JSON object `editkit.eval/1`.
+
+    Args:
+        evaluation: `safeground`, `retrieval`, `zeroshot`, or any registered one.
+        settings: recipe values such as `{"calibration.limit": 500, "compute.batch_size": 64}`.
+
+    Raises:
+        EditkitError: the model, the data or a patch cannot be used.
+    """
+    layers = [("argument", given({"model": str(model) if model is not None else None, **data_layer(data)}))]
+    return run_evaluation(
+        evaluation,
+        [*layers, ("settings", flatten(settings or {}))],
+        host or default_host(),
+        patches=[Path(patch) for patch in patches],
+        options=options,
+        controls=controls,
+        knowledge=knowledge,
+        stage=stage,
+    )
+
+
+def _path(place: str | Path | None) -> Path | None:
+    return None if place is None else Path(place)

@@ -1,0 +1,91 @@
+"""The command line. Each command imports what it needs when it runs, so that `--help` stays quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from editkit.cli import apply as files
+from editkit.cli import diff, evaluate, plugins, show
+from editkit.cli.console import err, note
+from editkit.cli.edit import EDIT_HELP, PLAN_HELP, edit_command
+from editkit.errors import EditkitError
+
+
+class Stopped(EditkitError):
+    """Ctrl-C: results appear whole or not at all, so there is nothing to clean up."""
+
+
+class Commands(TyperGroup):
+    """The commands, with an answer to Ctrl-C."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Stopped(
+                "Stopped. Nothing is left half-written.",
+                "Run the same command to start again; scores and embeddings that were finished come from the cache.",
+            ) from error
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Edit the weights of vision-language models without training, and measure what the edit did.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("edit", help=EDIT_HELP)(edit_command(plan_only=False))
+app.command("plan", help=PLAN_HELP)(edit_command(plan_only=True))
+app.command("apply")(files.apply)
+app.command("revert")(files.revert)
+app.command("show")(show.show)
+app.command("diff")(diff.diff)
+app.command("eval")(evaluate.evaluate)
+app.add_typer(plugins.app, name="plugins")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from editkit import __version__
+
+        print(f"editkit {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def start(
+    plugin: Annotated[list[Path] | None, typer.Option(help="Load one plugin file; may be repeated.")] = None,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Load single-file plugins before any command, and say in one line which plugins are broken."""
+    from editkit.plugins import default_host, use_files
+
+    use_files(tuple(plugin or ()))
+    for name in default_host().failures:
+        note(f"Plugin {name} could not be loaded and is left out; `editkit plugins check` says why.")
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 1 user error, 2 usage, 3 a check failed, 130 Ctrl-C."""
+    try:
+        app(args, prog_name="editkit")
+    except EditkitError as error:
+        err.print(f"Error: {error.problem}", style="red", markup=False, soft_wrap=True)
+        err.print(error.remedy, markup=False, soft_wrap=True)
+        return 130 if isinstance(error, Stopped) else 1
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 0
+    return 0
+
+
+def run() -> None:
+    """Console-script entry point."""
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""The flags that several commands share, and how they become a layer of the recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from editkit.recipe import data_layer, given
+
+Model = Annotated[str | None, typer.Option(help="Model folder, hub id or open_clip:NAME/TAG. [default: the demo]")]
+Data = Annotated[str | None, typer.Option(help="Data set, NAME or NAME:PATH. [default: the demo's]")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Any recipe value: path=value.", metavar="PATH=VALUE")
+]
+RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="YAML recipe; flags beat it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Limit = Annotated[int | None, typer.Option(help="Use at most this many items, drawn by --seed.")]
+Concepts = Annotated[str | None, typer.Option(help="Only these concepts: a,b.")]
+Split = Annotated[str | None, typer.Option(help="Split of the data set.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of every draw. [default: 0]")]
+BatchSize = Annotated[int | None, typer.Option(help="Items per forward pass. [default: 32]")]
+Workers = Annotated[int | None, typer.Option(help="Processes that decode images. [default: 2]")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps. [default: auto]")]
+Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16. [default: float32]")]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the cache.")]
+OnBadItem = Annotated[str | None, typer.Option(help="error or skip. [default: the data set's]")]
+
+
+def layer(
+    model: str | None,
+    data: str | None,
+    limit: int | None,
+    concepts: str | None,
+    split: str | None,
+    seed: int | None,
+    batch_size: int | None,
+    workers: int | None,
+    device: str | None,
+    dtype: str | None,
+    no_cache: bool,
+    on_bad_item: str | None,
+) -> dict[str, Any]:
+    """Return the shared flags that were given as a recipe layer."""
+    values: dict[str, Any] = {
+        "model": model,
+        **data_layer(data),
+        "data.on_bad_item": on_bad_item,
+        "calibration.limit": limit,
+        "calibration.concepts": tuple(part.strip() for part in concepts.split(",")) if concepts else None,
+        "calibration.split": split,
+        "calibration.seed": seed,
+        "compute.batch_size": batch_size,
+        "compute.workers": workers,
+        "compute.device": device,
+        "compute.dtype": dtype,
+        "compute.cache": False if no_cache else None,
+    }
+    return given(values)

@@ -1,0 +1,77 @@
+"""A finished edit on the screen: what was selected where, what was left out, and what to type next."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from shlex import quote
+from typing import Any
+
+from rich.table import Table
+
+from editkit.api import Edited
+from editkit.card import method_of
+from editkit.cli.console import out
+
+
+def print_edit(result: Edited) -> None:
+    """Print the choice per site, then its totals, what was odd, and the next command."""
+    record = result.patch.record
+    for tower in record["towers"]["edited"]:
+        out.print(f"[bold]{tower}[/bold]  {method_of(record['recipe'], tower)}", soft_wrap=True)
+    for tower in record["towers"]["not_edited"]:
+        out.print(f"The {tower} tower has no target: it is not edited.", style="yellow")
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for header in ("site", "selected", "of", "share", "mass"):
+        table.add_column(header, justify="left" if header == "site" else "right")
+    for _, members in groupby(record["sites"], key=lambda site: (site["tower"], site["role"])):
+        for site in members:
+            size = site["shape"][0] * site["shape"][1]
+            mass = f"{site['mass']:.2%}" if "mass" in site else "-"
+            table.add_row(site["site"], f"{site['count']:,}", f"{size:,}", f"{site['share']:.2%}", mass)
+    out.print(table)
+    for line in remarks(record):
+        out.print(line, style="yellow", soft_wrap=True)
+    total = sum(site["count"] for site in record["sites"])
+    out.print(f"\n{total:,} weights changed. Patch: [bold]{result.folder}[/bold]", soft_wrap=True)
+    if result.saved is not None:
+        out.print(f"Edited model: [bold]{result.saved.output}[/bold]", soft_wrap=True)
+        if result.saved.left_out:
+            out.print(f"Left out, since unedited: {', '.join(result.saved.left_out)}", soft_wrap=True)
+    out.print(f"Next: editkit eval safeground --patch {quote(str(result.folder))}", soft_wrap=True)
+
+
+def remarks(record: dict[str, Any]) -> list[str]:
+    """Return what the run left out or found degenerate, one line each."""
+    lines = []
+    for tower, reasons in record["dropped"].items():
+        for reason, entry in reasons.items():
+            ids = ", ".join(entry["ids"][:3]) + (" ..." if entry["count"] > 3 else "")
+            lines.append(f"{tower}: {entry['count']} pairs left out, {reason} ({ids})")
+    counts = record["degenerate"]
+    if counts.get("cells_left_out"):
+        lines.append(f"{counts['cells_left_out']:,} (pair, input) ratios were undefined and left out of their means.")
+    if counts.get("empty_columns") or counts.get("zero_rows"):
+        lines.append(
+            f"{counts.get('empty_columns', 0):,} inputs without any defined pair and {counts.get('zero_rows', 0):,} "
+            "rows of zero weights scored 0."
+        )
+    negative = [site["negative"] for site in record["sites"] if site.get("negative")]
+    if negative:
+        lines.append(f"Up to {max(negative):.0%} of a site's |score| is negative and was counted as 0.")
+    left_out = record.get("data", {}).get("left_out", [])
+    lines += [f"data: {entry['id']} incomplete, {entry['reason']}" for entry in left_out[:3]]
+    return lines
+
+
+def edit_as_json(result: Edited) -> dict[str, Any]:
+    """Return a finished edit as one JSON object; the tuples' digests stay in record.json."""
+    record = dict(result.patch.record)
+    if "data" in record:
+        record["data"] = {name: value for name, value in record["data"].items() if name != "tuples"}
+    return {
+        "schema": "editkit.edit/1",
+        "patch": str(result.folder),
+        "saved": None if result.saved is None else str(result.saved.output),
+        "weights": sum(site["count"] for site in record["sites"]),
+        "record": record,
+    }

@@ -1,0 +1,1 @@
+"""Sources of tuples and of labelled images; nothing here imports torch."""

@@ -1,0 +1,73 @@
+"""The YAML file that describes a zero-shot set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from editkit.errors import DataError, did_you_mean
+
+
+class ClassFile(BaseModel):
+    """The YAML file of a zero-shot set; `table` and `folder` are relative to it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    summary: str = ""
+    classes: tuple[str, ...] = Field(min_length=1)
+    template: str
+    table: Path | None = None
+    folder: Path | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> ClassFile:
+        if self.template.count("{}") != 1:
+            raise ValueError(f"template: '{self.template}' must contain {{}} once, where the class goes")
+        if (self.table is None) == (self.folder is None):
+            raise ValueError("give either table or folder, for the images")
+        return self
+
+
+def read_class_file(path: Path) -> ClassFile:
+    """Read and check the YAML file of a zero-shot set.
+
+    Raises:
+        DataError: no such file, not YAML, an unknown, missing or wrong key.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise DataError(
+            f"There is no class file {path}.", "Check the path; a relative one starts in the current folder."
+        )
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path} cannot be read: {reason}.", "Check that it is YAML in UTF-8.") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} holds no keys.", "Write name, classes, template, and table or folder.")
+    try:
+        return ClassFile.model_validate(content)
+    except ValidationError as error:
+        raise _explain(path, error) from error
+
+
+def _explain(path: Path, error: ValidationError) -> DataError:
+    """Turn the first complaint of pydantic into two lines."""
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    keys = ", ".join(ClassFile.model_fields)
+    if first["type"] == "extra_forbidden":
+        return DataError(f"{path}: unknown key '{key}'.{did_you_mean(key, ClassFile.model_fields)}", f"Keys: {keys}.")
+    if first["type"] == "missing":
+        return DataError(f"{path}: the key '{key}' is missing.", f"Keys: {keys}.")
+    if first["type"] == "string_type":
+        return DataError(f"{path}: {key} is {first['input']!r}, not text.", "Put quotes around it.")
+    if first["type"] == "too_short":
+        return DataError(f"{path}: the list of classes is empty.", "Name at least one class.")
+    message = first["msg"].removeprefix("Value error, ")
+    return DataError(f"{path}: {key + ': ' if key else ''}{message}.", "Correct the file.")

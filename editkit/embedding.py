@@ -1,0 +1,155 @@
+"""Embeddings of many variants of one model from one pass over the data, cached by weights, edit and data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from editkit.cache import Cache, key_of
+from editkit.datasets.images import ImageSource
+from editkit.engine import resolve_device
+from editkit.errors import ModelError
+from editkit.progress import Stage
+from editkit.protocols import Adapter, Model, ModelFiles
+from editkit.recipe import Compute
+from editkit.scoring import require_finite_weight
+from editkit.site import TOWERS, Tower
+from editkit.streams import Batch, Sink, Unreadable, image_batches, text_batches
+from editkit.variants import Variant, applied
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass
+class Embedded:
+    """Embeddings [k, n, D] of n groups of k samples, and the groups that could not be decoded."""
+
+    values: Floats
+    unreadable: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass
+class Encoder:
+    """A model that is loaded when the first embedding is missing from the cache, and its variants."""
+
+    adapter: Adapter
+    files: ModelFiles
+    identity: str
+    compute: Compute
+    stage: Stage
+
+    @cached_property
+    def model(self) -> Model:
+        """The loaded base model."""
+        with self.stage("loading the model", 1) as advance:
+            device = resolve_device(self.compute.device)
+            model = self.adapter.load(self.files, device=device, dtype=self.compute.dtype, towers=TOWERS)
+            advance(1)
+        for key, tensor in model.module.state_dict().items():
+            require_finite_weight(tensor, key)
+        return model
+
+    @cached_property
+    def _sites(self) -> Sequence[Any]:
+        return self.adapter.sites(self.files)
+
+    def tower_keys(self, tower: Tower, variant: Variant) -> list[str]:
+        """Return the touched tensors that reach a tower: its own, and any that belong to no site."""
+        owners = {key: site.tower for site in self._sites for key in (site.key, site.bias) if key}
+        return sorted(key for key in variant.changes if owners.get(key, tower) == tower)
+
+    def texts(self, variants: Sequence[Variant], groups: Sequence[tuple[str, ...]]) -> dict[str, Embedded]:
+        """Embed n groups of k texts with each variant."""
+
+        def batches() -> Iterator[Batch]:
+            return text_batches(self.model, groups, batch_size=self.compute.batch_size)
+
+        return self._embed("text", variants, groups, {"texts": groups}, batches, {})
+
+    def images(
+        self,
+        variants: Sequence[Variant],
+        groups: Sequence[tuple[ImageSource, ...]],
+        digests: Sequence[Sequence[str | None]],
+        on_unreadable: Sink,
+    ) -> dict[str, Embedded]:
+        """Embed n groups of k images with each variant; `digests` name the images' bytes in the cache."""
+        unreadable: dict[int, str] = {}
+
+        def note(item: Unreadable) -> None:
+            on_unreadable(item)
+            unreadable[item.group] = item.reason
+
+        def batches() -> Iterator[Batch]:
+            return image_batches(
+                self.model,
+                groups,
+                batch_size=self.compute.batch_size,
+                workers=self.compute.workers,
+                on_unreadable=note,
+            )
+
+        return self._embed("vision", variants, groups, {"images": digests}, batches, unreadable)
+
+    def _embed(
+        self,
+        tower: Tower,
+        variants: Sequence[Variant],
+        groups: Sequence[tuple[object, ...]],
+        data: Mapping[str, Any],
+        batches: Callable[[], Iterator[Batch]],
+        unreadable: dict[int, str],
+    ) -> dict[str, Embedded]:
+        cache = Cache("embeddings", enabled=self.compute.cache)
+        facts = {"weights": self.identity, "settings": self.files.settings, "dtype": self.compute.dtype, **data}
+        keys: dict[str, str] = {}
+        missing: dict[str, Variant] = {}
+        found: dict[str, Embedded] = {}
+        for variant in variants:  # variants that leave this tower alone share the base's embeddings
+            edit = variant.digest(self.tower_keys(tower, variant))
+            key = keys[variant.name] = key_of({**facts, "tower": tower, "edit": edit})
+            entry = cache.load(key) if key not in found and key not in missing else None
+            if entry is not None:
+                bad = {int(group): reason for group, reason in entry[1]["unreadable"].items()}
+                found[key] = Embedded(entry[0]["embeddings"].numpy(), bad)
+            elif key not in found:
+                missing.setdefault(key, variant)
+        if missing:
+            fresh = self._run(tower, missing, groups, batches)
+            for key, values in fresh.items():
+                found[key] = Embedded(values, dict(unreadable))
+                cache.save(key, {"embeddings": torch.from_numpy(values)}, {"unreadable": unreadable})
+        return {variant.name: found[keys[variant.name]] for variant in variants}
+
+    def _run(
+        self,
+        tower: Tower,
+        missing: Mapping[str, Variant],
+        groups: Sequence[tuple[object, ...]],
+        batches: Callable[[], Iterator[Batch]],
+    ) -> dict[str, Floats]:
+        model = self.model
+        encode = model.encode_texts if tower == "text" else model.encode_images
+        keys = {key: self.tower_keys(tower, variant) for key, variant in missing.items()}
+        width = len(groups[0])
+        made: dict[str, Floats] = {}
+        models = f" x {len(missing)} models" if len(missing) > 1 else ""
+        with self.stage(f"embedding {'captions' if tower == 'text' else 'images'}{models}", len(groups)) as advance:
+            for batch in batches():
+                for key, variant in missing.items():
+                    with applied(model, variant, keys[key]), torch.no_grad():
+                        embedded: Tensor = encode(batch.inputs)
+                    values = embedded.view(width, -1, embedded.shape[-1]).cpu().numpy()  # [k, B, D]
+                    rows = made.setdefault(key, np.zeros((width, len(groups), values.shape[-1]), dtype=np.float32))
+                    rows[:, list(batch.groups)] = values
+                advance(len(batch.groups))
+        if not made:
+            raise ModelError("Not one image could be decoded, so nothing was embedded.", "Check the image files.")
+        return made

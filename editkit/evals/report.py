@@ -1,0 +1,196 @@
+"""From hits to the JSON object `editkit.eval/1`: rates, intervals, paired differences, rows per concept.
+
+Every evaluation shares this code, so a number always comes with its n and its interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypedDict
+
+import numpy as np
+
+from editkit.errors import DataError
+from editkit.evals.embeddings import Bools
+from editkit.evals.statistics import mcnemar, paired_bootstrap, wilson
+
+SCHEMA = "editkit.eval/1"
+
+
+class Rate(TypedDict):
+    """A rate in per cent with its Wilson interval, over n items."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+class Change(TypedDict):
+    """A rate minus the base's, in points: paired bootstrap interval and exact McNemar p."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+
+
+class Row(TypedDict):
+    """One model: its rates, their change against the base (empty for the base) and its rates by concept."""
+
+    name: str
+    patch: str | None
+    metrics: dict[str, Rate]
+    difference: dict[str, Change]
+    by_concept: dict[str, dict[str, Rate]]
+
+
+class DataFacts(TypedDict):
+    """The evaluated items."""
+
+    name: str
+    fingerprint: str
+    n: int
+
+
+class Omission(TypedDict):
+    """An item that was not evaluated."""
+
+    id: str
+    reason: str
+
+
+class Report(TypedDict):
+    """The JSON object; the first of `models` is the base."""
+
+    schema: str
+    evaluation: str
+    data: DataFacts
+    chance: dict[str, dict[str, float]]
+    models: list[Row]
+    controls: list[Row]
+    left_out: list[Omission]
+    warnings: list[str]
+
+
+class HasReason(Protocol):
+    """An item that was left out, as data sets describe it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One evaluated model.
+
+    `hits`: `[n]` bool per metric, over the evaluation's items. `knowledge`: the same for metrics of another evaluation
+    that are shown beside (any n; no rows by concept). `patch` is the applied patch; for a control, the patch whose
+    counts it matches (None: it is compared with every patch).
+    """
+
+    name: str
+    patch: str | None
+    hits: Mapping[str, Bools]
+    knowledge: Mapping[str, Bools] = field(default_factory=dict)
+
+
+def build_report(
+    evaluation: str,
+    data: DataFacts,
+    chance: Mapping[str, Mapping[str, float]],
+    subjects: Sequence[Subject],
+    controls: Sequence[Subject],
+    groups: Sequence[str],
+    left_out: Sequence[HasReason] = (),
+    warnings: Sequence[str] = (),
+) -> Report:
+    """Measure every subject against the first, which is the base.
+
+    Args:
+        chance: per cent per metric for the rows "independent" and "collapsed"; metrics may be absent.
+        groups: the concept of each of the n items.
+
+    Raises:
+        DataError: no subject, or hits that do not belong to the same n items or metrics as the base's.
+    """
+    if not subjects:
+        raise DataError("a report needs a model", "Evaluate at least the base model.")
+    base = subjects[0]
+    members = _members(groups)
+    for subject in (*subjects, *controls):
+        _check(subject, base, len(groups))
+    return Report(
+        schema=SCHEMA,
+        evaluation=evaluation,
+        data=data,
+        chance={row: dict(values) for row, values in chance.items()},
+        models=[_row(subject, base, members) for subject in subjects],
+        controls=[_row(control, base, members) for control in controls],
+        left_out=[Omission(id=item.id, reason=item.reason) for item in left_out],
+        warnings=list(warnings),
+    )
+
+
+def measurable(change: Change) -> bool:
+    """Whether a change is beyond chance at 95 %: its interval excludes 0 and McNemar's p is below 0.05.
+
+    Both, since with a handful of changed items the bootstrap interval is too short and the exact test is not.
+    """
+    return (change["low"] > 0 or change["high"] < 0) and change["p"] < 0.05
+
+
+def _row(subject: Subject, base: Subject, members: Mapping[str, np.ndarray]) -> Row:
+    everything = {**subject.hits, **subject.knowledge}
+    before = {**base.hits, **base.knowledge}
+    return Row(
+        name=subject.name,
+        patch=subject.patch,
+        metrics={metric: _rate(hits) for metric, hits in everything.items()},
+        difference={}
+        if subject is base
+        else {metric: _change(before[metric], hits) for metric, hits in everything.items()},
+        by_concept={
+            concept: {metric: _rate(hits[items]) for metric, hits in subject.hits.items()}
+            for concept, items in members.items()
+        },
+    )
+
+
+def _rate(hits: Bools) -> Rate:
+    count, n = int(np.count_nonzero(hits)), len(hits)
+    low, high = wilson(count, n)
+    return Rate(value=100 * count / n, low=100 * low, high=100 * high, n=n)
+
+
+def _change(base: Bools, other: Bools) -> Change:
+    low, high = paired_bootstrap(base, other)
+    gained = int(np.count_nonzero(other)) - int(np.count_nonzero(base))
+    return Change(value=100 * gained / len(base), low=100 * low, high=100 * high, p=mcnemar(base, other))
+
+
+def _members(groups: Sequence[str]) -> dict[str, np.ndarray]:
+    """The item indices of each concept, concepts in alphabetical order."""
+    names, which = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
+    return {str(name): np.flatnonzero(which == i) for i, name in enumerate(names)}
+
+
+def _check(subject: Subject, base: Subject, n: int) -> None:
+    for mine, theirs, rows in (
+        (subject.hits, base.hits, dict.fromkeys(base.hits, n)),
+        (subject.knowledge, base.knowledge, {metric: len(hits) for metric, hits in base.knowledge.items()}),
+    ):
+        if list(mine) != list(theirs):
+            raise DataError(
+                f"'{subject.name}' was measured on {list(mine)}, the base on {list(theirs)}",
+                "Evaluate every model with the same evaluation and options.",
+            )
+        for metric, hits in mine.items():
+            if hits.shape != (rows[metric],) or hits.dtype != np.bool_:
+                raise DataError(
+                    f"hits of '{subject.name}' for {metric} are {hits.dtype} {hits.shape}, not bool ({rows[metric]},)",
+                    "An evaluation returns one bool per item, the same items for every model.",
+                )

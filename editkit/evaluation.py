@@ -1,0 +1,276 @@
+"""Evaluate a model and edits of it: base, patches and matched controls from one pass over the data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from editkit.controls import control_variants
+from editkit.datasets.classes import ClassSet
+from editkit.datasets.digests import image_digests
+from editkit.datasets.tuples import LeftOut, TupleSet, refuse_if_most_are_missing
+from editkit.embedding import Embedded, Encoder
+from editkit.errors import RecipeError
+from editkit.evals.embeddings import Bools, ClassEmbeddings, TupleEmbeddings
+from editkit.evals.options import RetrievalOptions
+from editkit.evals.report import DataFacts, Report, Subject, build_report
+from editkit.evals.retrieval import Retrieval
+from editkit.evals.zeroshot import ZeroShot
+from editkit.models import find_adapter
+from editkit.patch import Patch
+from editkit.plan import default_split
+from editkit.plugins import Host
+from editkit.progress import Stage, silent
+from editkit.protocols import Adapter, ModelFiles
+from editkit.recipe import Choice, Layer, Recipe, resolve, validate_options
+from editkit.specs import DatasetSpec, EvalSpec, Options
+from editkit.streams import Unreadable, refuse_unreadable
+from editkit.variants import Variant
+
+Chance = dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Hits [n] per metric for each variant, with what belongs beside them."""
+
+    hits: Mapping[str, Mapping[str, Bools]]
+    chance: Chance
+    groups: tuple[str, ...]
+    facts: DataFacts
+    left_out: tuple[LeftOut, ...] = ()
+    warnings: tuple[str, ...] = ()
+    knowledge: Mapping[str, Mapping[str, Bools]] = field(default_factory=dict)
+
+
+def run_evaluation(
+    name: str,
+    layers: Sequence[tuple[str, Layer]],
+    host: Host,
+    *,
+    patches: Sequence[Path] = (),
+    options: Mapping[str, Any] | None = None,
+    controls: bool = True,
+    knowledge: str | None = None,
+    stage: Stage = silent,
+) -> Report:
+    """Evaluate a base model and any patches of it, each with controls matched by count.
+
+    Args:
+        name: a registered evaluation.
+        layers: recipe layers, of which `model`, `data`, `calibration` (split, limit, concepts, seed) and `compute`
+            count.
+        knowledge: the class set measured beside tuples; None: the one that the data set names, "none": none.
+
+    Raises:
+        EditkitError: model, data or a patch cannot be used; nothing is evaluated in part.
+    """
+    spec = host.resolve(EvalSpec, name)
+    evaluation = spec.load()(validate_options(spec.options, dict(options or {}), name))
+    loaded = [(path, Patch.load(path)) for path in patches]
+    recipe = _resolve(spec, layers, loaded, host)
+    data = _load(spec, recipe)
+    adapter_spec = find_adapter(recipe.model, host)
+    adapter: Adapter = adapter_spec.load()(adapter_spec.options())
+    files = adapter.open(recipe.model)
+    variants = _variants(recipe, loaded, adapter, files, host, with_controls=controls)
+    encoder = Encoder(adapter, files, files.checkpoint.identity(), recipe.compute, stage)
+    skip = getattr(recipe.data.options, "on_bad_item", "error") == "skip"
+    if isinstance(data, TupleSet):
+        beside = _knowledge_set(recipe, knowledge, host)
+        measured = _measure_tuples(evaluation, data, variants, encoder, loaded, beside, skip_unreadable=skip)
+    else:
+        measured = _measure_classes(evaluation, data, variants, encoder, skip_unreadable=skip)
+    subjects = [
+        Subject(variant.name, variant.patch, measured.hits[variant.name], measured.knowledge.get(variant.name, {}))
+        for variant in variants
+    ]
+    edits = [subject for subject, variant in zip(subjects, variants, strict=True) if not variant.is_control]
+    matched = [subject for subject, variant in zip(subjects, variants, strict=True) if variant.is_control]
+    return build_report(
+        name,
+        measured.facts,
+        measured.chance,
+        edits,
+        matched,
+        measured.groups,
+        measured.left_out,
+        measured.warnings,
+    )
+
+
+def _resolve(
+    spec: EvalSpec, layers: Sequence[tuple[str, Layer]], loaded: Sequence[tuple[Path, Patch]], host: Host
+) -> Recipe:
+    """Resolve the recipe; a patch says which model it belongs to, and each kind of data has its own default."""
+    own: dict[str, Any] = {"calibration.limit": None}
+    if spec.data == "classes":
+        own["data.name"] = "demo-objects"
+    sources = {patch.record.get("model", {}).get("source") for _, patch in loaded} - {None}
+    if len(sources) == 1:
+        own["model"] = sources.pop()
+    first = resolve([("evaluation", own), *layers], host)
+    split = default_split(first.data, "eval")
+    return resolve([("evaluation", own), ("data set", split), *layers], host)
+
+
+def _load(spec: EvalSpec, recipe: Recipe) -> TupleSet | ClassSet:
+    chosen = recipe.calibration
+    data = recipe.data.build().load(chosen.split)
+    content = "tuples" if isinstance(data, TupleSet) else "classes"
+    if content != spec.data:
+        kinds = {"tuples": "tuples of safe and unsafe items", "classes": "labelled images"}
+        raise RecipeError(
+            f"`{spec.name}` evaluates {kinds[spec.data]}, but data set '{recipe.data.name}' holds {kinds[content]}.",
+            "Give --data visu:FOLDER or pairs:FILE." if spec.data == "tuples" else "Give --data classes:FILE.yaml",
+        )
+    if isinstance(data, TupleSet):
+        return data.whole().select(chosen.concepts, chosen.limit, chosen.per_concept, chosen.seed)
+    selected: ClassSet = data.select(chosen.limit, chosen.seed)
+    return selected
+
+
+def _variants(
+    recipe: Recipe,
+    loaded: Sequence[tuple[Path, Patch]],
+    adapter: Adapter,
+    files: ModelFiles,
+    host: Host,
+    *,
+    with_controls: bool,
+) -> list[Variant]:
+    variants = [Variant("base", {})]
+    names: set[str] = {"base"}
+    matched: list[Variant] = []
+    for path, patch in loaded:
+        patch.require_base(files.checkpoint)
+        name = path.resolve().name
+        if name in names:
+            name = f"{name}-{len(names)}"
+        names.add(name)
+        variants.append(Variant(name, patch.changes, patch=str(path)))
+        if with_controls:
+            matched += control_variants(patch, name, adapter, files, host)
+    several = len(loaded) > 1
+    for control in matched:  # with several patches each has controls of its own
+        label = f"{control.name} ({control.patch})" if several else control.name
+        variants.append(Variant(label, control.changes, patch=control.patch, is_control=True))
+    return variants
+
+
+def _knowledge_set(recipe: Recipe, asked: str | None, host: Host) -> ClassSet | None:
+    name = asked
+    if name is None:
+        name = recipe.data.spec.knowledge if isinstance(recipe.data.spec, DatasetSpec) else ""
+    if not name or name == "none":
+        return None
+    component, _, path = name.partition(":")
+    spec = host.resolve(DatasetSpec, component)
+    options: Options = validate_options(spec.options, {"path": path} if path else {}, "knowledge")
+    data = Choice(component, spec, options).build().load("test")
+    if not isinstance(data, ClassSet):
+        raise RecipeError(f"--knowledge {name} holds no labelled images.", "Give --knowledge classes:FILE.yaml")
+    return data
+
+
+def _measure_tuples(
+    evaluation: Any,
+    data: TupleSet,
+    variants: Sequence[Variant],
+    encoder: Encoder,
+    loaded: Sequence[tuple[Path, Patch]],
+    beside: ClassSet | None,
+    *,
+    skip_unreadable: bool,
+) -> Measured:
+    digests: dict[str, str] = {}
+    items = data.items
+    facts = DataFacts(name=f"{data.name}/{data.split}", fingerprint=data.fingerprint(digests), n=len(items))
+    safe, unsafe = ([getattr(item, f"{side}_image") for item in items] for side in ("safe", "unsafe"))
+    hashes = [image_digests(images, digests) for images in (safe, unsafe)]
+    texts = encoder.texts(variants, [(item.safe_text or "", item.unsafe_text or "") for item in items])
+    images = encoder.images(
+        variants,
+        list(zip(safe, unsafe, strict=True)),
+        list(zip(*hashes, strict=True)),
+        _skip if skip_unreadable else refuse_unreadable,
+    )
+    bad = images["base"].unreadable
+    left_out = data.left_out + tuple(LeftOut(items[group].id, reason) for group, reason in sorted(bad.items()))
+    refuse_if_most_are_missing(data.name, left_out, len(items) + len(data.left_out), "Check the image files.")
+    kept = [index for index in range(len(items)) if index not in bad]
+    ids, concepts = tuple(items[i].id for i in kept), tuple(items[i].concept for i in kept)
+    recall = Retrieval(RetrievalOptions(ks=(1,), directions=("Ts-Vs", "Vs-Ts")))
+    hits: dict[str, Mapping[str, Bools]] = {}
+    known: dict[str, dict[str, Bools]] = {variant.name: {} for variant in variants}
+    chance: Chance = {}
+    for variant in variants:
+        pictures, captions = (_rows(of[variant.name], kept) for of in (images, texts))
+        embeddings = TupleEmbeddings(pictures[0], pictures[1], captions[0], captions[1], ids, concepts)
+        hits[variant.name] = evaluation.hits(embeddings)
+        if not chance:
+            chance = evaluation.chance(embeddings)
+        if evaluation.name == "safeground":
+            known[variant.name] |= recall.hits(embeddings)
+            _merge(chance, recall.chance(embeddings))
+    if beside is not None:
+        extra = _measure_classes(ZeroShot(), beside, variants, encoder, skip_unreadable=skip_unreadable)
+        for variant in variants:
+            known[variant.name] |= extra.hits[variant.name]
+        _merge(chance, extra.chance)
+    facts["n"] = len(kept)
+    return Measured(hits, chance, concepts, facts, left_out, _overlap(data, digests, loaded), known)
+
+
+def _measure_classes(
+    evaluation: Any, data: ClassSet, variants: Sequence[Variant], encoder: Encoder, *, skip_unreadable: bool
+) -> Measured:
+    digests: dict[str, str] = {}
+    hashes = image_digests(data.images, digests)
+    prompts = encoder.texts(variants, [(prompt,) for prompt in data.prompts()])
+    images = encoder.images(
+        variants,
+        [(image,) for image in data.images],
+        [(digest,) for digest in hashes],
+        _skip if skip_unreadable else refuse_unreadable,
+    )
+    bad = images["base"].unreadable
+    left_out = data.left_out + tuple(LeftOut(data.ids[group], reason) for group, reason in sorted(bad.items()))
+    kept = [index for index in range(len(data.ids)) if index not in bad]
+    labels = np.array([data.labels[i] for i in kept], dtype=np.int64)
+    ids = tuple(data.ids[i] for i in kept)
+    hits: dict[str, Mapping[str, Bools]] = {}
+    for variant in variants:
+        classes = prompts[variant.name].values[0]
+        embeddings = ClassEmbeddings(_rows(images[variant.name], kept)[0], classes, labels, data.classes, ids)
+        hits[variant.name] = evaluation.hits(embeddings)
+    facts = DataFacts(name=data.name, fingerprint=data.fingerprint(digests), n=len(kept))
+    return Measured(hits, evaluation.chance(embeddings), evaluation.groups(embeddings), facts, left_out)
+
+
+def _rows(embedded: Embedded, kept: Sequence[int]) -> Any:
+    return embedded.values[:, list(kept)]
+
+
+def _merge(chance: Chance, more: Mapping[str, Mapping[str, float]]) -> None:
+    for row, values in more.items():
+        chance.setdefault(row, {}).update(values)
+
+
+def _skip(item: Unreadable) -> None:
+    """The group is named in the report."""
+
+
+def _overlap(data: TupleSet, digests: dict[str, str], loaded: Sequence[tuple[Path, Patch]]) -> tuple[str, ...]:
+    """Say which patches were calibrated on tuples that are now being evaluated: their numbers flatter them."""
+    here = set(data.digests(digests))
+    warnings = []
+    for path, patch in loaded:
+        shared = here & set(patch.record.get("data", {}).get("tuples", ()))
+        if shared:
+            warnings.append(f"{len(shared)} of the evaluated tuples also calibrated {path}: its numbers flatter it.")
+    return tuple(warnings)

@@ -1,0 +1,62 @@
+"""A model folder: which of its files travel with the weights, and which are the same weights once more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path, PurePosixPath
+
+from editkit.errors import ModelError
+
+INDEX = ".safetensors.index.json"
+ARCHIVE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
+WEIGHT_SUFFIXES = (
+    *ARCHIVE_SUFFIXES,
+    *(".safetensors", ".h5", ".msgpack", ".onnx", ".onnx_data", ".ot", ".gguf", ".ggml", ".tflite", ".npz", ".pb"),
+    *(".bin.index.json", INDEX, ".h5.index.json", ".msgpack.index.json"),
+)
+"""Names that end like this are weights. Beside an edited checkpoint they would be the same model, unedited."""
+WEIGHT_FOLDERS = ("onnx", "openvino", "coreml", "tflite")
+
+
+def is_weights(name: str) -> bool:
+    """Whether a path inside a model folder ("onnx/model.onnx") is a file of weights, by its name."""
+    *folders, file = PurePosixPath(name.lower()).parts
+    return file.endswith(WEIGHT_SUFFIXES) or any(folder in WEIGHT_FOLDERS for folder in folders)
+
+
+def split_others(root: Path, chosen: Collection[str | None]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the rest of a model folder as (files that travel with the weights, unedited twins to leave out).
+
+    Hidden folders (.git, .cache) are neither. A folder of weights in another format is named once, as "onnx/".
+    """
+    others: list[str] = []
+    twins: dict[str, None] = {}
+    for name in _walk(root, "", frozenset()):
+        if name in chosen:
+            continue
+        if not is_weights(name):
+            others.append(name)
+            continue
+        parts = PurePosixPath(name).parts
+        depth = next((i for i, part in enumerate(parts[:-1]) if part.lower() in WEIGHT_FOLDERS), None)
+        twins[name if depth is None else "/".join(parts[: depth + 1]) + "/"] = None
+    return tuple(others), tuple(twins)
+
+
+def _walk(root: Path, inside: str, above: frozenset[str]) -> Iterator[str]:
+    """Yield every file's path relative to `root`, through links (hub caches are made of them), never in a circle."""
+    here = root / inside
+    above = above | {os.path.realpath(here)}
+    for entry in sorted(here.iterdir(), key=lambda entry: entry.name):
+        name = f"{inside}{entry.name}"
+        if entry.is_dir():
+            if not entry.name.startswith(".") and os.path.realpath(entry) not in above:
+                yield from _walk(root, name + "/", above)
+        elif entry.is_file():
+            yield name
+        else:
+            raise ModelError(
+                f"{entry} is a broken link or not a plain file, so the folder cannot be copied.",
+                "Remove it, or complete the download it belongs to.",
+            )

@@ -1,0 +1,1 @@
+"""Manipulators: what selected weights become. One method a file."""

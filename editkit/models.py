@@ -1,0 +1,77 @@
+"""Find the adapter of a model, from its name or its files, without importing torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from editkit.errors import ModelError, did_you_mean
+from editkit.plugins import Host
+from editkit.specs import AdapterSpec
+
+
+def find_adapter(source: str, host: Host) -> AdapterSpec:
+    """Return the adapter whose prefix, marker file or `model_type` fits `source`.
+
+    A hub id is resolved to its folder first.
+
+    Raises:
+        ModelError: no installed adapter knows the family; names the closest.
+    """
+    adapters = host.of_kind(AdapterSpec)
+    for spec in adapters.values():
+        if any(source == prefix or source.startswith(f"{prefix}:") for prefix in spec.prefixes):
+            return spec
+    folder = local_folder(source)
+    family = _model_type(folder)
+    for spec in adapters.values():
+        if family in spec.model_types or (family is None and any((folder / name).is_file() for name in spec.files)):
+            return spec
+    known = sorted(name for spec in adapters.values() for name in spec.model_types)
+    found = f"its config.json says model_type '{family}'" if family else "it has no config.json with a model_type"
+    raise ModelError(
+        f"No installed adapter knows the model {source}: {found}.{did_you_mean(family or '', known)}",
+        f"Installed adapters: {', '.join(sorted(adapters)) or 'none'} (families: {', '.join(known) or 'none'}). "
+        "Install the plugin for this family.",
+    )
+
+
+def local_folder(source: str) -> Path:
+    """Return the folder of a model: an existing one as it is, a hub id downloaded to the hub's cache.
+
+    Raises:
+        ModelError: there is no such folder and no such hub id.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        raise ModelError(
+            f"{source} is one file, which does not say what architecture its tensors belong to.",
+            f"Name the folder that holds its config.json, or write open_clip:NAME@{source}",
+        )
+    if path.is_dir():
+        return path
+    from editkit.hub import resolve
+
+    return resolve(source)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a model folder.
+
+    Raises:
+        ModelError: the file cannot be read, or holds no object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}.", "Check the model folder, or download it again.") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} holds no JSON object.", "Check the model folder, or download it again.")
+    return content
+
+
+def _model_type(folder: Path) -> str | None:
+    config = folder / "config.json"
+    family = read_json(config).get("model_type") if config.is_file() else None
+    return family if isinstance(family, str) else None

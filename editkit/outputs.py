@@ -1,0 +1,93 @@
+"""Folders that appear whole or not at all: written beside the target under another name, synced, then renamed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from editkit.errors import OutputError
+from editkit.hub import cache_folder
+from editkit.threads import in_threads
+
+
+def check_free(output: Path, *, apart_from: Sequence[Path] = ()) -> None:
+    """Refuse an output that exists, or that lies in one of `apart_from` or in the hub cache.
+
+    Raises:
+        OutputError: with what is in the way.
+    """
+    if os.path.lexists(output):
+        raise OutputError(f"{output} exists already.", "Choose another output folder; editkit never writes over one.")
+    real = Path(os.path.realpath(output))
+    for place in (*apart_from, cache_folder()):
+        if real.is_relative_to(os.path.realpath(place)):
+            raise OutputError(
+                f"{output} is inside {place}, which editkit does not write to.", "Choose a folder outside of it."
+            )
+
+
+@contextmanager
+def new_folder(output: Path, *, apart_from: Sequence[Path] = ()) -> Iterator[Path]:
+    """Give a temporary folder to write into, which becomes `output` when the block ends well.
+
+    On any error, Ctrl-C included, it is removed, and so are the parents of `output` that were made for it.
+
+    Raises:
+        OutputError: see `check_free`; or the disk is full, or the place cannot be written.
+    """
+    check_free(output, apart_from=apart_from)
+    made = [parent for parent in output.parents if not parent.exists()]
+    partial: Path | None = None
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        partial = _make_partial(output)
+        yield partial
+        _sync(partial)
+        os.replace(partial, output)  # noqa: PTH105 (Path.replace reads as str.replace)
+        _sync_folder(output.parent)
+    except BaseException as error:
+        if partial:
+            shutil.rmtree(partial, ignore_errors=True)
+        for parent in made:
+            with suppress(OSError):
+                parent.rmdir()
+        if isinstance(error, OSError):
+            raise OutputError(
+                f"{output} could not be written: {error}.", "Free space or choose another place."
+            ) from error
+        raise
+
+
+def _make_partial(output: Path) -> Path:
+    """Make `.<name>.partial-<pid>`, or that with a number where another run's remains are in the way."""
+    for number in range(1000):
+        partial = output.with_name(f".{output.name}.partial-{os.getpid()}" + (f"-{number}" if number else ""))
+        with suppress(FileExistsError):
+            partial.mkdir()
+            return partial
+    raise OutputError(f"{output.parent} is full of unfinished folders.", "Remove the .*.partial-* folders in it.")
+
+
+def _sync(folder: Path) -> None:
+    """Push every file to the disk before the rename: after a power cut a named folder is a whole one."""
+    entries = sorted(folder.rglob("*"))
+    in_threads(_sync_file, [entry for entry in entries if entry.is_file()])
+    for entry in (*(entry for entry in entries if entry.is_dir()), folder):
+        _sync_folder(entry)
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        number = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)

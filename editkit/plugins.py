@@ -1,0 +1,187 @@
+"""Find plugins, keep a broken one from hurting the others, and resolve components by name.
+
+Each entry point loads in its own `try`, each hook is called on one plugin at a time, and a
+plugin that fails is left out whole: what remains works, and asking for what it would have
+brought gives its error.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pluggy
+
+from editkit import hookspecs
+from editkit.errors import PluginError, did_you_mean
+from editkit.specs import API_VERSION, KINDS, Spec
+
+BUILT_IN = "editkit"
+HOOKS = {kind.kind: f"editkit_{kind.kind}s" if kind.kind != "evaluation" else "editkit_evals" for kind in KINDS}
+AnySpec = TypeVar("AnySpec", bound=Spec)
+
+
+@dataclass(frozen=True)
+class Component:
+    """A spec and the distribution that registered it."""
+
+    spec: Spec
+    plugin: str
+
+    @property
+    def full_name(self) -> str:
+        """The name that always selects this very component: `distribution/name`."""
+        return f"{self.plugin}/{self.spec.name}"
+
+
+@dataclass
+class Host:
+    """The registered components, and why any plugin is missing."""
+
+    manager: pluggy.PluginManager
+    components: dict[tuple[str, str], Component] = field(default_factory=dict)
+    shadowed: list[tuple[Component, Component]] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)
+    loaded: list[str] = field(default_factory=list)
+
+    def register(self, plugin: str, implementation: object) -> None:
+        """Register a plugin's components, or, where any hook fails, record why and leave the plugin out."""
+        try:
+            self.manager.register(implementation, name=plugin)
+            found = [Component(spec, plugin) for spec in self._collect(implementation)]
+        except Exception as error:  # a third party's code: whatever it raises is its own failure
+            if self.manager.has_plugin(plugin):
+                self.manager.unregister(name=plugin)
+            self.failures[plugin] = f"{type(error).__name__}: {error}"
+            return
+        self.loaded.append(plugin)
+        for component in found:
+            key = (component.spec.kind, component.spec.name)
+            first = self.components.setdefault(key, component)
+            if first is not component:
+                self.shadowed.append((first, component))
+
+    def _collect(self, implementation: object) -> Iterator[Spec]:
+        others = [other for other in self.manager.get_plugins() if other is not implementation]
+        for kind in KINDS:
+            caller = self.manager.subset_hook_caller(HOOKS[kind.kind], remove_plugins=others)
+            for specs in caller():
+                for spec in specs:
+                    if not isinstance(spec, kind):
+                        raise TypeError(f"{HOOKS[kind.kind]} returned {spec!r}, which is no {kind.__name__}")
+                    if spec.api != API_VERSION:
+                        raise TypeError(
+                            f"{spec.kind} '{spec.name}' is for API {spec.api}, this editkit has {API_VERSION}"
+                        )
+                    yield spec
+
+    def of_kind(self, kind: type[AnySpec]) -> dict[str, AnySpec]:
+        """Return the specs of one kind by name."""
+        return {
+            name: component.spec
+            for (kind_name, name), component in self.components.items()
+            if kind_name == kind.kind and isinstance(component.spec, kind)
+        }
+
+    def resolve(self, kind: type[AnySpec], name: str) -> AnySpec:
+        """Return the spec of `name`, or of `distribution/name`.
+
+        Raises:
+            PluginError: no plugin offers it; names the closest, and any plugin that failed to load.
+        """
+        everything = [*self.components.values(), *(hidden for _, hidden in self.shadowed)]
+        for component in everything:
+            if isinstance(component.spec, kind) and name in (component.full_name, component.spec.name):
+                return component.spec
+        known = sorted(self.of_kind(kind))
+        broken = "".join(f" Plugin {plugin} could not be loaded ({why})." for plugin, why in self.failures.items())
+        raise PluginError(
+            f"Unknown {kind.kind} '{name}'.{did_you_mean(name, known)}{broken}",
+            f"Choose one of: {', '.join(known) or 'none installed'}."
+            + (" `editkit plugins check` says what is wrong with the plugin." if broken else ""),
+        )
+
+    def finished(self, record: dict[str, Any], output: Path) -> list[str]:
+        """Tell every observer that `output` was written; return one line for each that failed."""
+        failed = []
+        for plugin in self.loaded:
+            others = [other for other in self.manager.get_plugins() if other is not self.manager.get_plugin(plugin)]
+            try:
+                self.manager.subset_hook_caller("editkit_finished", remove_plugins=others)(record=record, output=output)
+            except Exception as error:  # an observer must not spoil a finished run
+                failed.append(f"Plugin {plugin} failed in editkit_finished: {type(error).__name__}: {error}")
+        return failed
+
+
+def _wanted() -> set[str] | None:
+    """Return the plugins that EDITKIT_PLUGINS allows (entry-point or distribution names), None for all."""
+    setting = os.environ.get("EDITKIT_PLUGINS")
+    if setting is None:
+        return None
+    return set() if setting.strip().lower() == "off" else {name.strip() for name in setting.split(",")}
+
+
+def load_host(files: tuple[Path, ...] = ()) -> Host:
+    """Load editkit's own components, then each installed plugin, then single `files`.
+
+    Raises:
+        PluginError: one of `files` is missing or fails; a file that was asked for is not optional.
+    """
+    from editkit import builtins
+
+    manager = pluggy.PluginManager("editkit")
+    manager.add_hookspecs(hookspecs)
+    host = Host(manager)
+    host.register(BUILT_IN, builtins)
+    wanted = _wanted()
+    for entry in sorted(metadata.entry_points(group="editkit"), key=lambda entry: entry.name):
+        plugin = entry.dist.name if entry.dist else entry.name
+        if wanted is not None and not wanted & {plugin, entry.name}:
+            continue
+        try:
+            implementation = entry.load()
+        except Exception as error:  # isolated: the others still load
+            host.failures[plugin] = f"{type(error).__name__}: {error}"
+            continue
+        host.register(plugin, implementation)
+    for path in files:
+        _register_file(host, path)
+    return host
+
+
+def _register_file(host: Host, path: Path) -> None:
+    module_spec = util.spec_from_file_location(path.stem, path)
+    if not path.is_file() or module_spec is None or module_spec.loader is None:
+        raise PluginError(f"Plugin file {path} does not exist or is no Python file.", "Pass --plugin FILE.py.")
+    module = util.module_from_spec(module_spec)
+    import sys
+
+    sys.modules[path.stem] = module  # so that the file's own targets ("name:Class") can be imported
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:
+        raise PluginError(f"Plugin file {path} failed: {type(error).__name__}: {error}", "Mend the file.") from error
+    host.register(path.stem, module)
+    if path.stem in host.failures:
+        raise PluginError(f"Plugin file {path} failed: {host.failures[path.stem]}", "Mend the file.")
+
+
+_files: tuple[Path, ...] = ()
+
+
+def use_files(files: tuple[Path, ...]) -> None:
+    """Make `files` part of the host from now on (the command line's `--plugin`)."""
+    global _files
+    _files = files
+    default_host.cache_clear()
+
+
+@cache
+def default_host() -> Host:
+    """Return this process's host, loaded once."""
+    return load_host(_files)

@@ -1,0 +1,295 @@
+"""A recipe: everything that decides an edit. Flags and YAML share this one schema.
+
+Values come in layers (editkit's defaults, the adapter's, the data set's, a recipe file, flags), each beating the
+one before. A layer is a flat mapping of dotted paths, so that every resolved value remembers where it came from.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+
+from editkit.errors import RecipeError, did_you_mean
+from editkit.plugins import Host
+from editkit.site import TOWERS, Tower
+from editkit.specs import DatasetSpec, ManipulatorSpec, Options, ScorerSpec, SelectorSpec, Spec
+
+COMPONENTS: dict[str, type[Spec]] = {
+    "data": DatasetSpec,
+    "scorer": ScorerSpec,
+    "selector": SelectorSpec,
+    "manipulator": ManipulatorSpec,
+}
+Layer = Mapping[str, Any]
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
+
+DEFAULTS: Layer = {
+    "model": "demo",
+    "data.name": "demo",
+    "calibration.split": "train",
+    "scorer.name": "uwm",
+    "selector.name": "adaptive",
+    "manipulator.name": "scale",
+}
+
+
+class Calibration(Options):
+    """Which tuples calibrate, and which of their tokens count."""
+
+    split: str = "train"
+    limit: int | None = Field(8192, ge=1)
+    per_concept: int | None = Field(None, ge=1)
+    concepts: tuple[str, ...] | None = None
+    tokens: Literal["real", "released", "all"] = "real"
+    seed: int = 0
+
+
+class Compute(Options):
+    """How to compute; none of it is part of what an edit is, but for `dtype`."""
+
+    device: str = "auto"
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    batch_size: int = Field(32, ge=1)
+    workers: int = Field(2, ge=0)
+    cache: bool = True
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A component chosen by name, with its validated options."""
+
+    name: str
+    spec: Spec
+    options: Options
+
+    def build(self) -> Any:
+        """Import the component and construct it with its options."""
+        return self.spec.load()(self.options)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the choice as it stands in records: the name, then every option."""
+        return {"name": self.name, **self.options.model_dump(mode="json")}
+
+
+@dataclass(frozen=True)
+class TowerRecipe:
+    """What is done to one tower."""
+
+    scorer: Choice | None
+    selector: Choice
+    manipulator: Choice
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole recipe, every value resolved and valid."""
+
+    model: str
+    data: Choice
+    targets: tuple[str, ...]
+    calibration: Calibration
+    compute: Compute
+    towers: Mapping[Tower, TowerRecipe]
+    origins: Mapping[str, str]
+    """Dotted path -> where its value came from."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what defines the edit, as plain data: the record's `recipe`."""
+        return {
+            "model": self.model,
+            # only what was set: the demo's folder is this machine's, and no part of what the edit is
+            "data": {"name": self.data.name, **self.data.options.model_dump(mode="json", exclude_defaults=True)},
+            "targets": list(self.targets),
+            "calibration": self.calibration.model_dump(mode="json"),
+            "dtype": self.compute.dtype,
+            **{
+                tower: {
+                    "scorer": part.scorer.describe() if part.scorer else None,
+                    "selector": part.selector.describe(),
+                    "manipulator": part.manipulator.describe(),
+                }
+                for tower, part in self.towers.items()
+            },
+        }
+
+    @property
+    def digest(self) -> str:
+        """Eight hex digits that name the recipe."""
+        return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:8]
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn a nested recipe into dotted paths; a component given as a bare string is its name.
+
+    Raises:
+        RecipeError: a key of the file is not a string.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if not isinstance(key, str):
+            raise RecipeError(f"Recipe key {key!r} is not text.", "Quote it, or mend the file.")
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and path.split(".")[-1] not in ("counts",):
+            flat |= flatten(value, f"{path}.")
+        elif path.split(".")[-1] in COMPONENTS:
+            flat[f"{path}.name"] = "none" if value is None else value
+        else:
+            flat[path] = value
+    return flat
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Read a YAML recipe as a layer.
+
+    Raises:
+        RecipeError: there is no such file, or it is no mapping.
+    """
+    import yaml
+
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = str(error).replace("\n", " ")
+        raise RecipeError(f"Recipe {path} cannot be read: {reason}.", "Give a YAML file.") from error
+    if not isinstance(tree, dict):
+        raise RecipeError(f"Recipe {path} is not a mapping.", "Write keys such as `scorer: uwm`.")
+    return flatten(tree)
+
+
+def given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Make a layer of what was given: paths whose value is None are left to the layers below."""
+    return {path: value for path, value in values.items() if value is not None}
+
+
+def data_layer(text: str | None) -> dict[str, Any]:
+    """Read NAME, NAME:PATH, or the path of a table, whose suffix says that it is one."""
+    if text is None:
+        return {}
+    name, colon, path = text.partition(":")
+    if not colon and Path(text).suffix in (".jsonl", ".csv", ".parquet"):
+        return {"data.name": "pairs", "data.path": text}
+    return {"data.name": name, **({"data.path": path} if path else {})}
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Read `--set path=value`; values are YAML (`-1`, `true`, `[a, b]`), so a bare word is text.
+
+    Raises:
+        RecipeError: a setting has no `=`.
+    """
+    import yaml
+
+    tree: dict[str, Any] = {}
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals or not path:
+            raise RecipeError(f"--set {setting} is not path=value.", "Write, for example, --set selector.tau=0.05")
+        try:
+            tree[path.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"--set {setting}: the value cannot be read.", "Quote it as YAML needs it.") from error
+    return flatten(tree)
+
+
+def resolve(layers: Sequence[tuple[str, Layer]], host: Host) -> Recipe:
+    """Merge `(origin, layer)` pairs, later ones winning, and validate the result against the components' options.
+
+    Raises:
+        RecipeError: an unknown path, or a value that its component does not accept.
+        PluginError: an unknown component.
+    """
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, layer in (("default", DEFAULTS), *layers):
+        # a layer that names another component starts its options afresh: they belonged to the old one
+        for path, name in layer.items():
+            if path.endswith(".name") and values.get(path, name) != name:
+                stem = path.removesuffix("name")
+                for old in [known for known in values if known.startswith(stem)]:
+                    del values[old], origins[old]
+        values |= layer
+        origins |= dict.fromkeys(layer, origin)
+    return _build(values, origins, host)
+
+
+def _build(values: dict[str, Any], origins: dict[str, str], host: Host) -> Recipe:
+    roots = {"model", "targets", "calibration", "compute", *COMPONENTS, *TOWERS}
+    for path in values:
+        root = path.split(".")[0]
+        if root not in roots:
+            raise RecipeError(
+                f"A recipe has no '{path}'.{did_you_mean(root, roots)}", f"Its parts are: {', '.join(sorted(roots))}."
+            )
+        if root in TOWERS and path.split(".")[1:2] and path.split(".")[1] not in ("scorer", "selector", "manipulator"):
+            raise RecipeError(
+                f"'{path}' cannot be set for one tower.", "A tower has its own scorer, selector and manipulator only."
+            )
+    targets = values.get("targets", ())
+    if isinstance(targets, str):
+        targets = (targets,)
+    towers: dict[Tower, TowerRecipe] = {}
+    for tower in TOWERS:
+        own = _for_tower(values, tower)
+        scorer = None if own["scorer.name"] == "none" else _choose("scorer", own, host)
+        towers[tower] = TowerRecipe(scorer, _choose("selector", own, host), _choose("manipulator", own, host))
+    return Recipe(
+        model=str(values["model"]),
+        data=_choose("data", values, host),
+        targets=tuple(map(str, targets)),
+        calibration=validate_options(Calibration, _below(values, "calibration"), "calibration"),
+        compute=validate_options(Compute, _below(values, "compute"), "compute"),
+        towers=towers,
+        origins=origins,
+    )
+
+
+def _for_tower(values: Layer, tower: Tower) -> dict[str, Any]:
+    shared = {path: value for path, value in values.items() if path.split(".")[0] in COMPONENTS}
+    own = _below(values, tower)
+    for path, name in own.items():
+        if path.endswith(".name") and shared.get(path) != name:
+            shared = {known: value for known, value in shared.items() if not known.startswith(path[:-4])}
+    return shared | own
+
+
+def _below(values: Layer, stem: str) -> dict[str, Any]:
+    return {path.removeprefix(f"{stem}."): value for path, value in values.items() if path.startswith(f"{stem}.")}
+
+
+def _choose(kind: str, values: Layer, host: Host) -> Choice:
+    given = _below(values, kind)
+    name = str(given.pop("name"))
+    spec = host.resolve(COMPONENTS[kind], name)
+    return Choice(name, spec, validate_options(spec.options, given, kind))
+
+
+def validate_options(model: type[AnyModel], given: Mapping[str, Any], where: str) -> AnyModel:
+    """Build a component's options from what was given; `where` is the recipe's path to them.
+
+    Raises:
+        RecipeError: an unknown option, or a value that is not accepted.
+    """
+    try:
+        return model(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in (where, *first["loc"][:1]))
+        if first["type"] == "extra_forbidden":
+            problem = f"{path} is not an option here.{did_you_mean(str(first['loc'][0]), model.model_fields)}"
+        else:
+            value = f" = {first['input']!r}" if first["loc"] else ""
+            problem = f"{path}{value}: {first['msg'].removeprefix('Value error, ')}."
+        raise RecipeError(problem, f"Options: {describe_options(model) or 'none'}.") from error
+
+
+def describe_options(model: type[BaseModel]) -> str:
+    """List a model's fields with their defaults on one line."""
+    return ", ".join(
+        name if field.is_required() else f"{name} ({field.get_default()})" for name, field in model.model_fields.items()
+    )

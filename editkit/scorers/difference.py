@@ -1,0 +1,29 @@
+"""Unsafe saliency minus safe saliency: UWM's ablation of the ratio (WACV 2026, supplement; Eqs. 8 and 9).
+
+    score = Phi_unsafe - Phi_safe, times |W| in the text tower
+
+Scores are signed; the `adaptive` selector counts only what is positive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from editkit.observe import Inputs
+from editkit.options import PriorOptions
+from editkit.scorers.pairs import Factors, PairScorer, apply_prior, saliency
+from editkit.site import Site
+
+
+class Difference(PairScorer[PriorOptions]):
+    """Mean unsafe saliency minus mean safe saliency."""
+
+    def factors(self, weight: Tensor, safe: Inputs, unsafe: Inputs) -> Mapping[str, Factors]:
+        """Return safe and unsafe saliency."""
+        return {"safe": saliency(weight, safe), "unsafe": saliency(weight, unsafe)}
+
+    def combine(self, means: Mapping[str, Tensor], weight: Tensor, site: Site) -> Tensor:
+        """Return the difference of the means, with the prior."""
+        return apply_prior(means["unsafe"] - means["safe"], weight, site, self.options)

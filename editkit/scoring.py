@@ -1,0 +1,142 @@
+"""One streaming pass per tower: every scorer sees every site's inputs, and nothing is kept but its sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from editkit.errors import ModelError, ScoreError
+from editkit.observe import Inputs, observe, require_finite, weight_of
+from editkit.protocols import Model, Scorer, State
+from editkit.site import Site, Tower
+from editkit.streams import Batch
+
+Scores = dict[Site, Tensor]
+
+
+@dataclass
+class Scored:
+    """Scores [O, I] float32 by site, and counts of what was degenerate on the way."""
+
+    scores: Scores = field(default_factory=dict)
+    notes: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def score_pairs(
+    model: Model,
+    tower: Tower,
+    sites: Sequence[Site],
+    scorers: Mapping[str, Scorer],
+    batches: Iterable[Batch],
+    *,
+    name_of: Callable[[int], str] = str,
+    on_batch: Callable[[int], None] = lambda pairs: None,
+) -> dict[str, Scored]:
+    """Run `batches` of pairs through one tower and score its `sites` with every one of `scorers`.
+
+    The memory is that of the model, one batch, and the scorers' sums: it does not grow with the number of pairs.
+
+    Args:
+        batches: pairs; rows 0..B-1 are the safe samples, rows B..2B-1 the unsafe ones.
+        name_of: says what the group of a batch is called, for errors.
+        on_batch: told how many pairs each batch had, for progress.
+
+    Raises:
+        ModelError: a weight or an activation is not finite; the sample and the site are named.
+        SiteError: a site did not run exactly once per forward pass.
+        ScoreError: there was no pair.
+    """
+    encode = model.encode_texts if tower == "text" else model.encode_images
+    states: dict[tuple[str, Site], State] = {}
+    for site in sites:
+        weight = live_weight(model, site)
+        require_finite_weight(weight, site.key)
+        for name, scorer in scorers.items():
+            states[name, site] = scorer.start(weight, site)
+    current: list[Batch] = []
+
+    def receive(site: Site, x: Tensor) -> None:
+        batch = current[0]
+        mask = batch.mask if batch.mask is not None else x.new_ones(x.shape[:2], dtype=torch.bool)
+        size = len(batch.groups)
+        safe, unsafe = (Inputs(x[rows], mask[rows]) for rows in (slice(0, size), slice(size, None)))
+        for side, inputs in (("safe", safe), ("unsafe", unsafe)):
+            require_finite(inputs.norm, partial(_where, batch, name_of, side, site))
+        weight = live_weight(model, site)
+        for name, scorer in scorers.items():
+            scorer.update(states[name, site], weight, safe, unsafe)
+
+    pairs = 0
+    with torch.no_grad(), observe(model.module, sites, receive) as observer:
+        for batch in batches:
+            current[:] = [batch]
+            encode(batch.inputs)
+            observer.expect_one_run()
+            pairs += len(batch.groups)
+            on_batch(len(batch.groups))
+    if not pairs:
+        raise ScoreError(f"No pair was left to calibrate the {tower} tower on.", "Check captions, images and limits.")
+    return {
+        name: _finish(name, scorer, states, sites, lambda s: live_weight(model, s)) for name, scorer in scorers.items()
+    }
+
+
+def score_weights(scorers: Mapping[str, Scorer], weights: Mapping[Site, Tensor]) -> dict[str, Scored]:
+    """Score sites with scorers that look at no data; `weights` are [O, I] float32 by site."""
+    for site, weight in weights.items():
+        require_finite_weight(weight, site.key)
+    finished = {}
+    for name, scorer in scorers.items():
+        states = {(name, site): scorer.start(weight, site) for site, weight in weights.items()}
+        finished[name] = _finish(name, scorer, states, list(weights), weights.__getitem__)
+    return finished
+
+
+def live_weight(model: Model, site: Site) -> Tensor:
+    """Return the site's weight [O, I] as float32: a view where the model is float32 already."""
+    return weight_of(model.parameter(site.key), site).float()
+
+
+def require_finite_weight(weight: Tensor, key: str) -> None:
+    """Check one tensor.
+
+    Raises:
+        ModelError: it holds a NaN or an infinity; the tensor is named.
+    """
+    if weight.is_floating_point() and not bool(torch.isfinite(weight).all()):
+        raise ModelError(
+            f"Tensor {key} holds values that are not finite (NaN or infinity).",
+            "Download the model again, or leave out the edit that made it so.",
+        )
+
+
+def _finish(
+    name: str,
+    scorer: Scorer,
+    states: Mapping[tuple[str, Site], State],
+    sites: Sequence[Site],
+    weight: Callable[[Site], Tensor],
+) -> Scored:
+    scored = Scored()
+    with torch.no_grad():
+        for site in sites:
+            state = states[name, site]
+            scores = scorer.finish(state, weight(site), site)
+            if tuple(scores.shape) != site.shape or not bool(torch.isfinite(scores).all()):
+                raise ScoreError(
+                    f"Scorer '{name}' gave {site.name} scores of shape {tuple(scores.shape)} that are not all finite "
+                    f"numbers for its {site.shape} weights.",
+                    "This is a defect of the scorer: tell its author.",
+                )
+            scored.scores[site] = scores
+            if hasattr(scorer, "notes"):
+                scored.notes[site.name] = scorer.notes(state, weight(site))
+    return scored
+
+
+def _where(batch: Batch, name_of: Callable[[int], str], side: str, site: Site, row: int) -> str:
+    return f"the {side} sample of tuple {name_of(batch.groups[row])} at {site.name}"

@@ -1,0 +1,1 @@
+"""Selectors: which weights to edit, given their scores. One method a file."""

@@ -1,0 +1,135 @@
+"""What a plugin says about its components: typed, frozen, and importable without torch.
+
+A spec names its implementation as a dotted string, so that listing components never imports
+them; its `options` model is a real class, so that a recipe is validated before anything heavy loads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from editkit.errors import PluginError
+
+API_VERSION = 1
+"""The version of the protocols in this release; a spec of another version is not registered."""
+
+
+class Options(BaseModel):
+    """Base of every component's options: frozen, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
+
+
+class NoOptions(Options):
+    """A component that has nothing to set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """One component: its name, one line about it, where it lives, and what can be set.
+
+    `target` is "package.module:Name", imported on first use. `reference` is the paper it
+    implements. The class is called with one argument, a validated instance of `options`.
+    """
+
+    kind: ClassVar[str]
+    name: str
+    summary: str
+    target: str
+    options: type[Options] = NoOptions
+    reference: str = ""
+    api: int = API_VERSION
+
+    def load(self) -> Any:
+        """Import and return the component's class.
+
+        Raises:
+            PluginError: the module or the name in it cannot be imported.
+        """
+        module, _, name = self.target.partition(":")
+        try:
+            return getattr(import_module(module), name)
+        except Exception as error:
+            from editkit.environment import explain_import_failure
+
+            explain_import_failure(error)
+            raise PluginError(
+                f"{self.kind} '{self.name}' cannot be loaded from {self.target}: {type(error).__name__}: {error}",
+                "Reinstall its distribution, or run `editkit plugins check` for every component's state.",
+            ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScorerSpec(Spec):
+    """Gives every weight of a site a number; `needs` says what has to be computed first."""
+
+    kind = "scorer"
+    needs: Literal["weights", "inputs", "gradients"] = "inputs"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectorSpec(Spec):
+    """Chooses weights by their scores."""
+
+    kind = "selector"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManipulatorSpec(Spec):
+    """Gives chosen weights their new values; `needs` are statistics that the engine streams."""
+
+    kind = "manipulator"
+    needs: frozenset[str] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterSpec(Spec):
+    """A model family: `model_types` (config.json) and `prefixes` ("open_clip:") decide without torch."""
+
+    kind = "adapter"
+    model_types: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    """File names that mark a folder of this family, where there is no `model_type` ("open_clip_config.json")."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec(Spec):
+    """A source of tuples, or of labelled images (`content="classes"`)."""
+
+    kind = "dataset"
+    content: Literal["tuples", "classes"] = "tuples"
+    defaults: tuple[tuple[str, str], ...] = ()
+    """Split by purpose, where they differ from ViSU's: edit "train", sweep "validation", eval "test"."""
+    knowledge: str = ""
+    """Name of the class set whose accuracy stands beside SafeGround when these tuples are evaluated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalSpec(Spec):
+    """An evaluation: embeddings in, hits per item out."""
+
+    kind = "evaluation"
+    data: Literal["tuples", "classes"] = "tuples"
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeSpec(Spec):
+    """Says of a generated text or an image whether it is unsafe."""
+
+    kind = "judge"
+
+
+KINDS: tuple[type[Spec], ...] = (
+    ScorerSpec,
+    SelectorSpec,
+    ManipulatorSpec,
+    AdapterSpec,
+    DatasetSpec,
+    EvalSpec,
+    JudgeSpec,
+)

@@ -1,0 +1,59 @@
+"""What both formats share: padding, the token mask, and errors of the libraries in two lines."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from editkit.environment import explain_import_failure
+from editkit.errors import EditkitError, ModelError
+
+
+def pad(ids: Sequence[Sequence[int]], padding: int, length: int | None = None) -> Tensor:
+    """Return [B, T] int64, each row filled up with `padding` to the longest row or to `length`."""
+    width = length or max(map(len, ids))
+    return torch.tensor([[*row, *[padding] * (width - len(row))] for row in ids])
+
+
+def first_end_mask(ids: Tensor, end: int) -> Tensor:
+    """[B, T] ids -> [B, T] bool: everything through the FIRST end-of-text token.
+
+    Never `ids != padding`: OpenAI's tokenizer pads with the end-of-text id, open_clip's with 0, which is also "!".
+    """
+    ends_before = (ids == end).cumsum(dim=1) - (ids == end).long()
+    return ends_before == 0
+
+
+def settings_digest(folder: Path, names: Sequence[str]) -> str:
+    """Return a digest of the files that decide how images and captions become tensors."""
+    digest = hashlib.sha256()
+    for name in names:
+        if (folder / name).is_file():
+            digest.update(name.encode() + (folder / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def library_errors(what: str) -> Iterator[None]:
+    """Turn any exception of a model library into a ModelError of two lines.
+
+    Raises:
+        InstallError: torch and torchvision do not fit together.
+        ModelError: anything else that went wrong.
+    """
+    try:
+        yield
+    except EditkitError:
+        raise
+    except Exception as error:  # the libraries raise whatever their own libraries raise
+        explain_import_failure(error)
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"{what}: {type(error).__name__}: {reason}",
+            "Check that the folder holds config, weights, tokenizer and image processor files, all of one model.",
+        ) from error

@@ -1,0 +1,172 @@
+"""CLIP as transformers stores it: `CLIPModel` folders and hub ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from editkit.checkpoint import Checkpoint
+from editkit.errors import ModelError
+from editkit.models import local_folder, read_json
+from editkit.protocols import ModelFiles
+from editkit.site import Role, Site, Tower
+from editkit.specs import NoOptions
+from editkit_clip.processing import first_end_mask, library_errors, pad, settings_digest
+
+LAYERS: Mapping[Tower, str] = {"text": "text_model.encoder.layers", "vision": "vision_model.encoder.layers"}
+MODULES: Mapping[Role, str] = {
+    "attn.q": "self_attn.q_proj",
+    "attn.k": "self_attn.k_proj",
+    "attn.v": "self_attn.v_proj",
+    "attn.out": "self_attn.out_proj",
+    "mlp.in": "mlp.fc1",
+    "mlp.out": "mlp.fc2",
+}
+PROJECTIONS: Mapping[Tower, str] = {"text": "text_projection", "vision": "visual_projection"}
+PROCESSING_FILES = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+)
+
+
+class TransformersClip:
+    """The adapter for `model_type: clip`."""
+
+    def __init__(self, options: NoOptions) -> None:
+        self.options = options
+
+    def open(self, source: str) -> ModelFiles:
+        """Resolve a folder or hub id; read headers and configuration only."""
+        folder = local_folder(source)
+        config = read_json(folder / "config.json")
+        return ModelFiles(source, Checkpoint.open(folder), config, "clip", settings_digest(folder, PROCESSING_FILES))
+
+    def sites(self, files: ModelFiles) -> list[Site]:
+        """List every linear map of both towers."""
+        found = []
+        for tower in LAYERS:
+            for layer in range(files.config[f"{tower}_config"].get("num_hidden_layers", 12)):
+                for role, module in MODULES.items():
+                    found.append(_site(files, tower, layer, role, f"{LAYERS[tower]}.{layer}.{module}"))
+            found.append(_site(files, tower, layer, "proj", PROJECTIONS[tower]))
+        return found
+
+    def default_targets(self, files: ModelFiles) -> tuple[str, ...]:
+        """Return the paper's sites for CLIP ViT-L/14 (its released code; the paper does not settle on one list)."""
+        return ("text:attn.out", "vision:mlp.out")
+
+    def load(self, files: ModelFiles, *, device: str, dtype: str, towers: Sequence[Tower]) -> LoadedClip:
+        """Load the model in evaluation mode, with only the towers asked for kept in memory."""
+        from transformers import AutoTokenizer, CLIPModel
+        from transformers.models.auto.image_processing_auto import AutoImageProcessor
+
+        folder = files.checkpoint.root
+        with library_errors(f"The CLIP model {files.source} cannot be loaded"):
+            model, info = CLIPModel.from_pretrained(folder, dtype=getattr(torch, dtype), output_loading_info=True)
+            if info["missing_keys"] or info["mismatched_keys"]:
+                lacking = sorted(map(str, info["missing_keys"] or info["mismatched_keys"]))
+                raise ModelError(
+                    f"{files.source} lacks {len(lacking)} of its model's tensors, or has them in another shape: "
+                    f"{', '.join(lacking[:3])} ...",
+                    "Check that config.json and the weights belong together, or download the model again.",
+                )
+            tokenizer = AutoTokenizer.from_pretrained(folder) if "text" in towers else None
+            processor = AutoImageProcessor.from_pretrained(folder) if "vision" in towers else None
+        if "text" not in towers:
+            model.text_model = None
+        if "vision" not in towers:
+            model.vision_model = None
+        return LoadedClip(model.to(device).eval().requires_grad_(requires_grad=False), tokenizer, processor, towers)
+
+    def save_beside(self, files: ModelFiles, folder: Path) -> None:
+        """Write nothing: a transformers folder is whole as it is."""
+
+
+def _site(files: ModelFiles, tower: Tower, layer: int, role: Role, module: str) -> Site:
+    key = f"{module}.weight"
+    if key not in files.checkpoint.tensors:
+        raise ModelError(
+            f"{files.source} has no tensor {key}, which its config.json promises.",
+            "Check that config.json and the weights belong together, or download the model again.",
+        )
+    rows, columns = files.checkpoint.tensors[key].shape
+    bias = f"{module}.bias" if f"{module}.bias" in files.checkpoint.tensors else None
+    return Site(tower, layer, role, module, key, (rows, columns), bias=bias)
+
+
+class Preprocess:
+    """One image to `pixel_values`; holds the processor alone, so that workers never see the model."""
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+
+    def __call__(self, image: Any) -> Mapping[str, Tensor]:
+        """Return {"pixel_values": [3, H, W]}."""
+        return {"pixel_values": self.processor(images=image, return_tensors="pt")["pixel_values"][0]}
+
+
+class LoadedClip:
+    """A loaded `CLIPModel` with its tokenizer and image processor."""
+
+    def __init__(self, module: Any, tokenizer: Any, processor: Any, towers: Sequence[Tower]) -> None:
+        self.module = module
+        self.towers = tuple(towers)
+        self.device = module.logit_scale.device
+        self._tokenizer = tokenizer
+        self._processor = processor
+        self._context = module.config.text_config.max_position_embeddings
+        self._parameters = dict(module.state_dict(keep_vars=True))
+
+    def encode_images(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """{"pixel_values": [B, 3, H, W]} -> [B, D] float32, normalised."""
+        pixels = inputs["pixel_values"].to(self.module.dtype)
+        return functional.normalize(self.module.get_image_features(pixel_values=pixels).pooler_output.float(), dim=-1)
+
+    def encode_texts(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """{"input_ids": [B, T]} -> [B, D] float32, normalised.
+
+        No attention mask: attention is causal and the embedding is read at the first end-of-text token, so padding
+        behind it cannot reach it.
+        """
+        output = self.module.get_text_features(input_ids=inputs["input_ids"])
+        return functional.normalize(output.pooler_output.float(), dim=-1)
+
+    def image_preprocessor(self) -> Callable[[Any], Mapping[str, Tensor]]:
+        """Return the image processor as a function of one image."""
+        return Preprocess(self._processor)
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return ids from begin to end of text, cut to the context length."""
+        ids = self._tokenizer(list(texts), truncation=True, max_length=self._context)["input_ids"]
+        return [list(row) for row in ids]
+
+    def text_inputs(self, ids: Sequence[Sequence[int]], tokens: str) -> tuple[dict[str, Tensor], Tensor]:
+        """Pad to the longest (`all`: to the context) with the padding id; the mask ends at the first end of text."""
+        tokenizer = self._tokenizer
+        end = tokenizer.eos_token_id if tokenizer is not None else self.module.config.text_config.eos_token_id
+        padding = tokenizer.pad_token_id if tokenizer is not None else end
+        padded = pad(ids, end if padding is None else padding, self._context if tokens == "all" else None)
+        mask = torch.ones_like(padded, dtype=torch.bool) if tokens == "all" else first_end_mask(padded, end)
+        return {"input_ids": padded}, mask
+
+    def parameter(self, key: str) -> Tensor:
+        """Return the live tensor of a checkpoint key."""
+        live: Tensor = self._parameters[key]
+        return live
+
+    def processing(self) -> dict[str, str]:
+        """Name the tokenizer's and the image processor's class and backend."""
+        return {
+            "image_processor": type(self._processor).__name__,
+            "image_backend": str(getattr(self._processor, "backend", "unknown")),
+            "tokenizer": type(self._tokenizer).__name__,
+        }
