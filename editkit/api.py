@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from editkit.card import write_card
 from editkit.engine import make_patch
+from editkit.errors import OutputError
 from editkit.evals.report import Report
 from editkit.evaluation import run_evaluation
 from editkit.outputs import check_free
@@ -91,16 +93,30 @@ def carry_out(plan: Plan, *, output: Path | None = None, save: Path | None = Non
     Raises:
         EditkitError: see `edit`.
     """
+    _check_places(plan, output or default_folder(plan), save)
     patch = make_patch(plan, stage)
     folder = output or default_folder(plan)
     patch.save(folder, write_card(patch.record, folder.name))
     saved = None
     if save is not None:
-        with stage("writing the edited model", 1) as advance:
-            saved = patch.apply(plan.files.checkpoint, save)
-            plan.adapter.save_beside(plan.files, save)
-            advance(1)
+        saved = patch.apply(
+            plan.files.checkpoint, save, stage=stage, beside=partial(plan.adapter.save_beside, plan.files)
+        )
     return Edited(plan, patch, folder, saved)
+
+
+def _check_places(plan: Plan, folder: Path, save: Path | None) -> None:
+    """Refuse, before anything is computed, places that would be refused once half of the work is on the disk."""
+    for place in (folder, save):
+        if place is not None:
+            check_free(place, apart_from=plan.files.checkpoint.own_folders)
+    if save is not None:
+        one, other = folder.resolve(), save.resolve()
+        if one.is_relative_to(other) or other.is_relative_to(one):
+            raise OutputError(
+                f"The patch ({folder}) and the edited model ({save}) cannot lie in one another.",
+                "Give -o and --save two folders side by side.",
+            )
 
 
 def default_folder(plan: Plan) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -46,9 +46,15 @@ class Applied:
 
 
 def rewrite(
-    target: Target, checkpoint: Checkpoint, output: Path, *, allow_other_tensors: bool, stage: Stage
+    target: Target,
+    checkpoint: Checkpoint,
+    output: Path,
+    *,
+    allow_other_tensors: bool,
+    stage: Stage,
+    beside: Callable[[Path], None] | None = None,
 ) -> Applied:
-    """Write a copy of `checkpoint` with the target's changes to the new folder `output`.
+    """Write a copy of `checkpoint` with the target's changes to the new folder `output`; `beside` adds files to it.
 
     Raises:
         PatchError: the checkpoint is not in the state the target starts from. Nothing was written then.
@@ -61,10 +67,12 @@ def rewrite(
         for name in checkpoint.others:
             copy_file(checkpoint.root / name, folder / name)
         with stage("writing shards", len(checkpoint.files)) as advance:
-            for name in checkpoint.files:  # one after the other: copies in parallel were slower by a third and more
+            for name in checkpoint.files:  # one by one: the disk is the limit, parallel copies only compete for it
                 copy_file(checkpoint.root / name, folder / name)
                 advance(1)
         over_tensors(lambda key: _overwrite(target, checkpoint, folder, key), target.changes, checkpoint.tensors)
+        if beside is not None:
+            beside(folder)
         if checkpoint.index:  # last: until it is there, a loader sees no model
             copy_file(checkpoint.root / checkpoint.index, folder / checkpoint.index)
     weights = sum(change.count for change in target.changes.values())

@@ -96,7 +96,12 @@ class Encoder:
                 on_unreadable=note,
             )
 
-        return self._embed("vision", variants, groups, {"images": digests}, batches, unreadable)
+        found = self._embed("vision", variants, groups, {"images": digests}, batches, unreadable)
+        cached = {group: reason for embedded in found.values() for group, reason in embedded.unreadable.items()}
+        for group, reason in sorted(cached.items()):
+            if group not in unreadable:  # embedded while skipping: for this run it may be an error
+                on_unreadable(Unreadable(group, reason, "Replace the file, or leave it out with --on-bad-item skip."))
+        return found
 
     def _embed(
         self,

@@ -26,7 +26,7 @@ from editkit.progress import Stage, silent
 from editkit.protocols import ManipulationContext, Model, SelectionContext
 from editkit.recipe import Choice
 from editkit.record import describe_edit, describe_site
-from editkit.scoring import Scored, score_pairs, score_weights
+from editkit.scoring import Scored, require_finite_weight, score_pairs, score_weights
 from editkit.site import Site, Tower
 from editkit.specs import ScorerSpec
 
@@ -55,6 +55,8 @@ class Run:
             device = resolve_device(compute.device)
             model = self.plan.adapter.load(self.plan.files, device=device, dtype=compute.dtype, towers=self.plan.towers)
             advance(1)
+        for key, tensor in model.module.state_dict().items():
+            require_finite_weight(tensor, key)
         self.processing |= model.processing()
         return model
 
@@ -65,6 +67,7 @@ def make_patch(plan: Plan, stage: Stage = silent) -> Patch:
     Raises:
         EditkitError: data, weights, scores or the choice turned out unusable; each says what to do.
     """
+    resolve_device(plan.recipe.compute.device)  # also where the cache makes the model unnecessary
     run = Run(plan, stage, plan.files.checkpoint.identity())
     changes: list[Change] = []
     sites: list[dict[str, Any]] = []
@@ -112,10 +115,12 @@ def _score_on_data(run: Run, data: TupleSet, tower: Tower, choices: Mapping[str,
         for site in plan.sites_of(tower)
     }
     entries = {which: cache.load(key) for which, key in keys.items()}
-    if all(entry is not None for entry in entries.values()):
+    skip = getattr(plan.recipe.data.options, "on_bad_item", "error") == "skip"
+    known = [entry for entry in entries.values() if entry is not None]
+    # scores made while skipping are no answer to a run that stops at an unreadable image
+    if len(known) == len(entries) and (skip or not any("unreadable image" in beside["dropped"] for _, beside in known)):
         return _from_cache(run, dropped, entries)
     model = run.model
-    skip = getattr(plan.recipe.data.options, "on_bad_item", "error") == "skip"
     batches = pair_batches(
         model, items, tower, plan.recipe.calibration, plan.recipe.compute, dropped, skip_unreadable=skip
     )
@@ -185,7 +190,8 @@ def select(plan: Plan, tower: Tower, scored: Mapping[str, Scored]) -> Masks:
     """Choose weights by their scores; a site with nothing chosen is an error."""
     sites = plan.sites_of(tower)
     main = scored.get(_main_name(plan, tower))
-    scores = main.scores if main else {site: torch.empty(site.shape, device="meta") for site in sites}
+    # without a scorer nothing tells weights apart: zeros that take no memory, which ranking selectors refuse
+    scores = main.scores if main else {site: torch.zeros(()).expand(site.shape) for site in sites}
     context = SelectionContext(
         seed=plan.recipe.calibration.seed, other_scores={name: other.scores for name, other in scored.items()}
     )

@@ -14,6 +14,7 @@ from editkit.datasets.classes import ClassSet
 from editkit.datasets.digests import image_digests
 from editkit.datasets.tuples import LeftOut, TupleSet, refuse_if_most_are_missing
 from editkit.embedding import Embedded, Encoder
+from editkit.engine import resolve_device
 from editkit.errors import RecipeError
 from editkit.evals.embeddings import Bools, ClassEmbeddings, TupleEmbeddings
 from editkit.evals.options import RetrievalOptions
@@ -73,6 +74,7 @@ def run_evaluation(
     evaluation = spec.load()(validate_options(spec.options, dict(options or {}), name))
     loaded = [(path, Patch.load(path)) for path in patches]
     recipe = _resolve(spec, layers, loaded, host)
+    resolve_device(recipe.compute.device)  # also where the cache makes the model unnecessary
     data = _load(spec, recipe)
     adapter_spec = find_adapter(recipe.model, host)
     adapter: Adapter = adapter_spec.load()(adapter_spec.options())

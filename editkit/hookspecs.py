@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pluggy import HookimplMarker, HookspecMarker
 
-from editkit.specs import AdapterSpec, DatasetSpec, EvalSpec, JudgeSpec, ManipulatorSpec, ScorerSpec, SelectorSpec
+if TYPE_CHECKING:  # pydantic takes longer to import than all the rest of `editkit --help`
+    from editkit.specs import AdapterSpec, DatasetSpec, EvalSpec, JudgeSpec, ManipulatorSpec, ScorerSpec, SelectorSpec
 
 hookspec = HookspecMarker("editkit")
 hookimpl = HookimplMarker("editkit")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from editkit.errors import ModelError, did_you_mean
-from editkit.plugins import Host
+from editkit.plugins import Host, default_host
 from editkit.specs import AdapterSpec
 
 
@@ -53,6 +53,32 @@ def local_folder(source: str) -> Path:
         return path
     from editkit.hub import resolve
 
+    folder = resolve(source)
+    if not folder.is_dir():
+        raise ModelError(
+            f"There is no model folder {source}.", "Give a folder, a hub id org/name, or open_clip:NAME/TAG."
+        )
+    return folder
+
+
+def weights_path(source: str | Path) -> Path:
+    """Return the folder or file that holds a model's weights, without torch.
+
+    A path is itself; a plugin's own model (`demo`) is its folder; `open_clip:NAME@PATH` is PATH; anything else may be
+    a hub id.
+
+    Raises:
+        ModelError: there is no such model, or the hub cannot be asked.
+    """
+    from editkit.hub import resolve
+
+    name = str(source)
+    if not Path(name).expanduser().exists():
+        for spec in default_host().of_kind(AdapterSpec).values():
+            if spec.folder is not None and name in spec.prefixes:
+                return spec.folder
+            if "@" in name and name.startswith(tuple(f"{prefix}:" for prefix in spec.prefixes)):
+                return Path(name.partition("@")[2]).expanduser()
     return resolve(source)
 
 

@@ -37,13 +37,16 @@ class Inputs:
 
     @cached_property
     def _mean_and_variance(self) -> tuple[Tensor, Tensor]:
-        # Two passes around the first token: a constant channel then has a variance of exactly 0, and an
+        # Two passes around the first real token: a constant channel then has a variance of exactly 0, and an
         # outlying token (CLS) costs no precision, which one pass over x and x^2 in float32 would.
+        # Padding is overwritten before it is weighed: it may hold anything, and 0 * NaN is NaN.
         keep = self.mask[:, None, :].float()  # [B, 1, T]
-        origin = self.x[:, :1].float()  # [B, 1, I]
-        shifted = self.x.float() - origin  # [B, T, I]
-        shift = keep @ shifted / self.count[:, :, None]  # [B, 1, I]
-        variance = keep @ shifted.sub_(shift).square_() / (self.count[:, :, None] - 1)
+        first = self.mask.int().argmax(dim=1)[:, None, None]  # [B, 1, 1]
+        origin = self.x.take_along_dim(first, dim=1).float()  # [B, 1, I]
+        origin = torch.where(self.count[:, :, None] > 0, origin, 0)
+        shifted = (self.x.float() - origin).masked_fill_(~self.mask[:, :, None], 0)  # [B, T, I]
+        shift = keep @ shifted / self.count[:, :, None].clamp(min=1)  # [B, 1, I]
+        variance = keep @ shifted.sub_(shift).square_() / (self.count[:, :, None] - 1).clamp(min=1)
         return (origin + shift).squeeze(1), variance.squeeze(1)
 
     @cached_property
@@ -53,14 +56,14 @@ class Inputs:
 
     @cached_property
     def std(self) -> Tensor:
-        """[B, I] float32: unbiased standard deviation over real tokens; exactly 0 for a constant channel."""
+        """[B, I] float32: unbiased standard deviation over real tokens; exactly 0 for a constant channel or one token."""
         return self._mean_and_variance[1].sqrt()
 
     @cached_property
     def norm(self) -> Tensor:
         """[B, I] float32: L2 norm over real tokens, from z^2 = (T - 1) s^2 + T mean^2."""
         mean, variance = self._mean_and_variance
-        return ((self.count - 1) * variance + self.count * mean.square()).sqrt()
+        return ((self.count - 1).clamp(min=0) * variance + self.count * mean.square()).sqrt()
 
 
 Receive = Callable[[Site, Tensor], None]

@@ -10,7 +10,7 @@ Numpy only. The format is described in docs/patch-format.md.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from editkit.applying import Applied, Target, rewrite, verify
 from editkit.change import Change
 from editkit.checkpoint import Checkpoint, over_tensors
 from editkit.errors import ModelError, PatchError
-from editkit.hub import resolve
+from editkit.models import weights_path
 from editkit.outputs import new_folder
 from editkit.patch_record import CARD, FORMAT, RECORD, TENSORS, damaged, file_facts, read_record
 from editkit.progress import Stage, silent
@@ -111,6 +111,7 @@ class Patch:
         *,
         allow_other_tensors: bool = False,
         stage: Stage = silent,
+        beside: Callable[[Path], None] | None = None,
     ) -> Applied:
         """Write an edited copy of `model` to the new folder `output`.
 
@@ -121,14 +122,16 @@ class Patch:
             output: a folder that does not exist yet, outside the model's.
             allow_other_tensors: accept a model whose untouched tensors are not those of the patch's base.
             stage: told of the progress.
+            beside: writes more files into the folder before it appears under its name.
 
         Raises:
             PatchError: the weights are not those the patch was made from, or are edited already.
             ModelError: the model cannot be read.
             OutputError: the output exists or cannot be written.
         """
-        checkpoint = self._open(model)
-        return rewrite(self._forward(), checkpoint, _path(output), allow_other_tensors=allow_other_tensors, stage=stage)
+        checkpoint, place = self._open(model), _path(output)
+        target = self._forward()
+        return rewrite(target, checkpoint, place, allow_other_tensors=allow_other_tensors, stage=stage, beside=beside)
 
     def revert(
         self,
@@ -151,7 +154,7 @@ class Patch:
         verify(self._forward(), checkpoint, allow_other_tensors=False)
 
     def _open(self, model: str | Path | Checkpoint) -> Checkpoint:
-        return model if isinstance(model, Checkpoint) else Checkpoint.open(resolve(model), holding=self.changes)
+        return model if isinstance(model, Checkpoint) else Checkpoint.open(weights_path(model), holding=self.changes)
 
     def _forward(self) -> Target:
         return Target("apply", self.changes, self._digests("before"), self._digests("after"), *self._rest())

@@ -221,12 +221,17 @@ def resolve(layers: Sequence[tuple[str, Layer]], host: Host) -> Recipe:
 def _build(values: dict[str, Any], origins: dict[str, str], host: Host) -> Recipe:
     roots = {"model", "targets", "calibration", "compute", *COMPONENTS, *TOWERS}
     for path in values:
-        root = path.split(".")[0]
+        root, dot, _ = path.partition(".")
         if root not in roots:
             raise RecipeError(
                 f"A recipe has no '{path}'.{did_you_mean(root, roots)}", f"Its parts are: {', '.join(sorted(roots))}."
             )
-        if root in TOWERS and path.split(".")[1:2] and path.split(".")[1] not in ("scorer", "selector", "manipulator"):
+        if bool(dot) == (root in ("model", "targets")):  # a value where parts are, or parts where a value is
+            raise RecipeError(
+                f"A recipe has no '{path}'.",
+                f"'{root}' is a value of its own." if dot else f"Set one of its parts: {root}.NAME=VALUE.",
+            )
+        if root in TOWERS and path.split(".")[1] not in ("scorer", "selector", "manipulator"):
             raise RecipeError(
                 f"'{path}' cannot be set for one tower.", "A tower has its own scorer, selector and manipulator only."
             )
@@ -282,6 +287,8 @@ def validate_options(model: type[AnyModel], given: Mapping[str, Any], where: str
         path = ".".join(str(part) for part in (where, *first["loc"][:1]))
         if first["type"] == "extra_forbidden":
             problem = f"{path} is not an option here.{did_you_mean(str(first['loc'][0]), model.model_fields)}"
+        elif first["type"] == "missing":
+            problem = f"{path} has to be given."
         else:
             value = f" = {first['input']!r}" if first["loc"] else ""
             problem = f"{path}{value}: {first['msg'].removeprefix('Value error, ')}."

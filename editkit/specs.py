@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -95,6 +96,8 @@ class AdapterSpec(Spec):
     prefixes: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     """File names that mark a folder of this family, where there is no `model_type` ("open_clip_config.json")."""
+    folder: Path | None = None
+    """Where the model lies that comes with the plugin and is called by one of `prefixes`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,7 +79,7 @@ def test_apply_and_revert_give_back_the_same_files(
 ) -> None:
     assert run("apply", patch, model, "-o", "edited") == 0
     said = capsys.readouterr()
-    assert "14 weights in 1 tensors" in said.out
+    assert "14 weights in 1 tensor." in said.out
     assert "editkit revert patch edited -o edited-reverted" in said.out.splitlines()[-1]
     assert said.err == ""
     assert run("revert", patch, "edited", "--output", "restored") == 0
@@ -170,7 +170,7 @@ def test_show_needs_no_more_than_the_base_in_a_record(model: Path, capsys: pytes
     assert change is not None
     Patch.create(Checkpoint.open(model), [change], {}).save("bare", "")
     assert run("show", "bare") == 0
-    assert "1 weights in 1 tensors (F32)" in capsys.readouterr().out
+    assert "1 weights in 1 tensor (F32)" in capsys.readouterr().out
 
 
 def test_show_prints_several_patches_as_one_json_object(patch: Path, capsys: pytest.CaptureFixture[str]) -> None:

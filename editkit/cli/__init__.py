@@ -76,7 +76,7 @@ def start(
 def main(args: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 user error, 2 usage, 3 a check failed, 130 Ctrl-C."""
     try:
-        app(args, prog_name="editkit")
+        _run(args)
     except EditkitError as error:
         err.print(f"Error: {error.problem}", style="red", markup=False, soft_wrap=True)
         err.print(error.remedy, markup=False, soft_wrap=True)
@@ -84,6 +84,19 @@ def main(args: list[str] | None = None) -> int:
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 0
     return 0
+
+
+def _run(args: list[str] | None) -> None:
+    """Run the command line; an import that failed for a known reason becomes an error with its remedy."""
+    try:
+        app(args, prog_name="editkit")
+    except EditkitError:
+        raise
+    except Exception as error:
+        from editkit.environment import explain_import_failure
+
+        explain_import_failure(error)
+        raise
 
 
 def run() -> None:

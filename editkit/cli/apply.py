@@ -34,7 +34,7 @@ def apply(
     from editkit.patch import Patch
 
     applied = Patch.load(patch).apply(model, output, allow_other_tensors=allow_other_tensors, stage=stage)
-    ready = [f"editkit eval safeground --model {_word(output)} --against {_word(model)}"]
+    ready = [f"editkit eval safeground --model {_word(model)} --patch {_word(patch)}"]
     ready += [f"editkit revert {_word(patch)} {_word(output)} -o {_word(f'{output}-reverted')}"]
     _report(f"Applied {patch} to {model}", applied, ready, json_=json_)
 
@@ -65,7 +65,7 @@ def _report(done: str, applied: Applied, ready: list[str], *, json_: bool) -> No
         return
     if applied.left_out:
         note(f"Left out, because they hold unedited weights: {', '.join(applied.left_out)}")
-    counts = f"{applied.weights:,} weights in {applied.tensors} tensors"
+    counts = f"{applied.weights:,} weights in {applied.tensors} tensor{'' if applied.tensors == 1 else 's'}"
     out.print(f"{done}: {counts}. Written to {applied.output}.", markup=False, soft_wrap=True)
     for command in ready:
         out.print(f"Next: {command}", markup=False, soft_wrap=True)

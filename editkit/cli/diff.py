@@ -26,12 +26,13 @@ def diff(
     """Compare the weights of two models bit by bit. Exit code 0: all equal; 3: they differ."""
     from editkit.checkpoint import Checkpoint
     from editkit.difference import difference
-    from editkit.hub import resolve
+    from editkit.models import weights_path
 
-    a, b = Checkpoint.open(resolve(model_a)), Checkpoint.open(resolve(model_b))
+    a, b = Checkpoint.open(weights_path(model_a)), Checkpoint.open(weights_path(model_b))
     if not set(a.tensors) & set(b.tensors):
         # A folder may hold the weights of two libraries; compare those that correspond.
-        b = Checkpoint.open(resolve(model_b), holding=a.tensors)
+        b = Checkpoint.open(weights_path(model_b), holding=a.tensors)
+        a = Checkpoint.open(weights_path(model_a), holding=b.tensors)
     found = difference(a, b)
     differing = [entry for entry in found if not entry.equal]
     if json_:

@@ -7,8 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from editkit.recipe import data_layer, given
-
 Model = Annotated[str | None, typer.Option(help="Model folder, hub id or open_clip:NAME/TAG. [default: the demo]")]
 Data = Annotated[str | None, typer.Option(help="Data set, NAME or NAME:PATH. [default: the demo's]")]
 Settings = Annotated[
@@ -43,6 +41,8 @@ def layer(
     on_bad_item: str | None,
 ) -> dict[str, Any]:
     """Return the shared flags that were given as a recipe layer."""
+    from editkit.recipe import data_layer, given
+
     values: dict[str, Any] = {
         "model": model,
         **data_layer(data),

@@ -51,7 +51,8 @@ def _print(folder: Path, record: Mapping[str, Any]) -> None:
     _line(f"Patch {folder}")
     for name, value in _about(record):
         _fact(name, value)
-    _fact("edited", f"{summary['weights']:,} weights in {summary['tensors']} tensors ({', '.join(dtypes)})")
+    tensors = f"{summary['tensors']} tensor{'' if summary['tensors'] == 1 else 's'} ({', '.join(dtypes)})"
+    _fact("edited", f"{summary['weights']:,} weights in {tensors}")
     _fact("on disk", ", ".join(f"{name} {_size(size)}" for name, size in summary["bytes"].items()))
     sites = [site for site in record.get("sites") or [] if isinstance(site, Mapping)]
     if sites:

@@ -32,7 +32,8 @@ class PairScorer(Generic[SomeOptions]):
     """Means over pairs of rank-one terms: a subclass gives the `factors` of each term and `combine`s the means.
 
     In one pair, a column is left out of that column's mean where the ratio is undefined: its safe norm is 0, or
-    one of its standard deviations is 0 while its norm is not (a constant channel). A column that no pair
+    one of its standard deviations is 0 while its norm is not (a constant channel); and so is the whole pair where
+    a sample has fewer than two tokens. A column that no pair
     defines, and a row of zero weights, score 0. `notes` counts all three.
     """
 
@@ -85,7 +86,8 @@ class PairScorer(Generic[SomeOptions]):
 def usable_columns(safe: Inputs, unsafe: Inputs) -> Tensor:
     """Return [B, I] bool: the columns of each pair whose ratio is defined (method page, degenerate cases)."""
     constant = (unsafe.std == 0) & (unsafe.norm > 0)
-    return (safe.norm > 0) & (safe.std > 0) & ~constant
+    enough = (safe.count > 1) & (unsafe.count > 1)  # [B, 1]; the engine drops such pairs, `editkit.testing` does not
+    return enough & (safe.norm > 0) & (safe.std > 0) & ~constant
 
 
 def saliency(weight: Tensor, inputs: Inputs) -> Factors:
