@@ -47,7 +47,7 @@ class Site:
         return self.shape[0] * self.shape[1]
 
 
-_TARGET = re.compile(r"(?P<tower>[^:\[\]]+):(?P<role>[^:\[\]]+)(\[(?P<index>-?\d*(:-?\d*)?)\])?")
+_TARGET = re.compile(r"(?P<tower>[^:\[\]]+):(?P<role>[^:\[\]]+)(\[(?P<index>-?\d+|(-?\d+)?:(-?\d+)?)\])?")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Target:
         """
         match = _TARGET.fullmatch(text.strip())
         form = "Write TOWER:ROLE or TOWER:ROLE[FIRST:LAST], for example text:attn.out or vision:mlp.out[12:24]."
-        if match is None or match["index"] == "":
+        if match is None:
             raise SiteError(f"Target '{text}' cannot be read.", form)
         for given, known in ((match["tower"], TOWERS), (match["role"], ROLES)):
             if not any(fnmatchcase(name, given) for name in known):

@@ -53,6 +53,8 @@ def require_choice(scores: Tensor, site: Site) -> None:
 
 def top(scores: Tensor, count: int) -> Tensor:
     """[n] scores -> [n] bool: the `count` highest; of equal scores the HIGHER index is taken first."""
+    if count == 0:
+        return torch.zeros_like(scores, dtype=torch.bool)
     threshold = torch.topk(scores, count, sorted=False).values.min()
     chosen = scores > threshold
     tied = (scores == threshold).nonzero().flatten()

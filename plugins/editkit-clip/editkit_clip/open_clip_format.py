@@ -71,7 +71,7 @@ class OpenClip:
             config = {**config, "quick_gelu": True}
         if weights.suffix != ".safetensors":
             weights = converted(weights)
-        settings = {"model_cfg": config, "preprocess_cfg": _preprocess_settings(preprocess)}
+        settings = {"model_cfg": config, "preprocess_cfg": _preprocess_settings(preprocess, config)}
         return ModelFiles(source, Checkpoint.open(weights), settings, "open_clip", json.dumps(settings, sort_keys=True))
 
     def sites(self, files: ModelFiles) -> list[Site]:
@@ -132,18 +132,20 @@ def _open_folder(source: str, folder: Path) -> ModelFiles:
     config = read_json(folder / CONFIG)
     if "model_cfg" not in config:
         raise ModelError(f"{folder / CONFIG} has no model_cfg.", "Check the folder, or download it again.")
-    preprocess = _preprocess_settings(config.get("preprocess_cfg", {}))
+    preprocess = _preprocess_settings(config.get("preprocess_cfg", {}), config["model_cfg"])
     settings = {"model_cfg": config["model_cfg"], "preprocess_cfg": preprocess}
     digest = settings_digest(folder, (CONFIG, "tokenizer.json", "tokenizer_config.json"))
     return ModelFiles(source, Checkpoint.open(folder), settings, "open_clip", digest)
 
 
-def _preprocess_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+def _preprocess_settings(given: Mapping[str, Any], model_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge given settings into open_clip's defaults; the image size is always the architecture's, as in open_clip."""
     from dataclasses import asdict
 
     from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 
-    return dict(merge_preprocess_dict(asdict(PreprocessCfg()), dict(given)))
+    size = {"size": model_cfg.get("vision_cfg", {}).get("image_size", 224)}
+    return dict(merge_preprocess_dict(asdict(PreprocessCfg()), {**given, **size}))
 
 
 def _pretrained(name: str, tag: str) -> tuple[Path, dict[str, Any]]:
