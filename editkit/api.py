@@ -26,12 +26,13 @@ RUNS = Path("editkit-runs")
 
 @dataclass(frozen=True)
 class Edited:
-    """A finished edit: the patch, its folder, and the edited model, if it was saved."""
+    """A finished edit: the patch, its folder, the edited model, if it was saved, and which observers failed."""
 
     plan: Plan
     patch: Patch
     folder: Path
     saved: Applied | None
+    notes: tuple[str, ...] = ()
 
 
 def edit(
@@ -102,7 +103,7 @@ def carry_out(plan: Plan, *, output: Path | None = None, save: Path | None = Non
         saved = patch.apply(
             plan.files.checkpoint, save, stage=stage, beside=partial(plan.adapter.save_beside, plan.files)
         )
-    return Edited(plan, patch, folder, saved)
+    return Edited(plan, patch, folder, saved, tuple(plan.host.finished(patch.record, folder)))
 
 
 def _check_places(plan: Plan, folder: Path, save: Path | None) -> None:

@@ -137,7 +137,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         path = f"{prefix}{key}"
         if isinstance(value, Mapping) and path.split(".")[-1] not in ("counts",):
             flat |= flatten(value, f"{path}.")
-        elif path.split(".")[-1] in COMPONENTS:
+        elif path.removeprefix("text.").removeprefix("vision.") in COMPONENTS:  # `selector.selector` is an option
             flat[f"{path}.name"] = "none" if value is None else value
         else:
             flat[path] = value
@@ -238,6 +238,8 @@ def _build(values: dict[str, Any], origins: dict[str, str], host: Host) -> Recip
     targets = values.get("targets", ())
     if isinstance(targets, str):
         targets = (targets,)
+    if not isinstance(targets, (list, tuple)) or not all(isinstance(target, str) for target in targets):
+        raise RecipeError(f"targets = {targets!r}: this is no list of targets.", "Write targets: [text:attn.out].")
     towers: dict[Tower, TowerRecipe] = {}
     for tower in TOWERS:
         own = _for_tower(values, tower)
@@ -246,7 +248,7 @@ def _build(values: dict[str, Any], origins: dict[str, str], host: Host) -> Recip
     return Recipe(
         model=str(values["model"]),
         data=_choose("data", values, host),
-        targets=tuple(map(str, targets)),
+        targets=tuple(targets),
         calibration=validate_options(Calibration, _below(values, "calibration"), "calibration"),
         compute=validate_options(Compute, _below(values, "compute"), "compute"),
         towers=towers,

@@ -87,7 +87,7 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
         from editkit.cli.render_edit import edit_as_json, print_edit
 
         result = carry_out(plan, output=output, save=save, stage=stage)
-        for line in host.finished(result.patch.record, result.folder):
+        for line in result.notes:
             note(line)
         emit_json(edit_as_json(result)) if json else print_edit(result)
 
