@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
-from editkit_clip.transformers_format import LAYERS, MODULES, LoadedClip
 from transformers import CLIPConfig, CLIPModel
 
 from editkit.plugins import default_host
@@ -26,6 +25,7 @@ from editkit.scoring import score_pairs
 from editkit.site import Role, Site, Tower
 from editkit.specs import ScorerSpec
 from editkit.streams import Batch
+from editkit_clip.transformers_format import LAYERS, MODULES, LoadedClip
 
 ROLES: dict[Tower, Role] = {"text": "attn.out", "vision": "mlp.out"}
 REPEATS = 5

@@ -41,6 +41,7 @@ class Run:
     stage: Stage
     identity: str
     """Of all the weights: scores are cached under it."""
+    device: str
     dropped: dict[str, Dropped] = field(default_factory=dict)
     notes: dict[str, dict[str, int]] = field(default_factory=dict)
     processing: dict[str, str] = field(default_factory=dict)
@@ -52,8 +53,9 @@ class Run:
         """The towers that are edited."""
         compute = self.plan.recipe.compute
         with self.stage("loading the model", 1) as advance:
-            device = resolve_device(compute.device)
-            model = self.plan.adapter.load(self.plan.files, device=device, dtype=compute.dtype, towers=self.plan.towers)
+            model = self.plan.adapter.load(
+                self.plan.files, device=self.device, dtype=compute.dtype, towers=self.plan.towers
+            )
             advance(1)
         for key, tensor in model.module.state_dict().items():
             require_finite_weight(tensor, key)
@@ -67,8 +69,8 @@ def make_patch(plan: Plan, stage: Stage = silent) -> Patch:
     Raises:
         EditkitError: data, weights, scores or the choice turned out unusable; each says what to do.
     """
-    resolve_device(plan.recipe.compute.device)  # also where the cache makes the model unnecessary
-    run = Run(plan, stage, plan.files.checkpoint.identity())
+    device = resolve_device(plan.recipe.compute.device)
+    run = Run(plan, stage, plan.files.checkpoint.identity(), device)
     changes: list[Change] = []
     sites: list[dict[str, Any]] = []
     for tower in plan.towers:

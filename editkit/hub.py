@@ -43,7 +43,11 @@ def _download(name: str, revision: str | None) -> str:
     unwanted += [f"{folder}/*" for folder in WEIGHT_FOLDERS]
     page = f"https://huggingface.co/{name}"
     try:
-        return snapshot_download(name, revision=revision, ignore_patterns=unwanted)
+        folder = snapshot_download(name, revision=revision, ignore_patterns=unwanted)
+        if not any(Path(folder).glob("*.safetensors")):  # older models have nothing else
+            archives = [pattern for pattern in unwanted if pattern != "*.bin"]
+            folder = snapshot_download(name, revision=revision, ignore_patterns=archives)
+        return folder
     except errors.GatedRepoError as error:
         raise ModelError(f"{name} is gated.", f"Accept its terms at {page}, then log in: `hf auth login`.") from error
     except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:

@@ -56,7 +56,7 @@ class Inputs:
 
     @cached_property
     def std(self) -> Tensor:
-        """[B, I] float32: unbiased standard deviation over real tokens; exactly 0 for a constant channel or one token."""
+        """[B, I] float32: unbiased standard deviation over real tokens; 0 for a constant channel or one token."""
         return self._mean_and_variance[1].sqrt()
 
     @cached_property

@@ -8,6 +8,7 @@ brought gives its error.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -47,19 +48,30 @@ class Host:
     components: dict[tuple[str, str], Component] = field(default_factory=dict)
     shadowed: list[tuple[Component, Component]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
-    loaded: list[str] = field(default_factory=list)
+    registered: list[tuple[str, object]] = field(default_factory=list)
+
+    @property
+    def loaded(self) -> list[str]:
+        """The names of the plugins that work."""
+        return list(dict.fromkeys(plugin for plugin, _ in self.registered))
+
+    def fail(self, plugin: str, error: BaseException) -> None:
+        """Record, on one line, why a plugin or one entry point of it is left out."""
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        self.failures[plugin] = f"{self.failures[plugin]}; {why}" if plugin in self.failures else why
 
     def register(self, plugin: str, implementation: object) -> None:
         """Register a plugin's components, or, where any hook fails, record why and leave the plugin out."""
+        twice = self.manager.is_registered(implementation)
         try:
-            self.manager.register(implementation, name=plugin)
+            self.manager.register(implementation)  # by its own name: a distribution may have several entry points
             found = [Component(spec, plugin) for spec in self._collect(implementation)]
-        except Exception as error:  # a third party's code: whatever it raises is its own failure
-            if self.manager.has_plugin(plugin):
-                self.manager.unregister(name=plugin)
-            self.failures[plugin] = f"{type(error).__name__}: {error}"
+        except (Exception, SystemExit) as error:  # a third party's code: whatever it raises is its own failure
+            if self.manager.is_registered(implementation) and not twice:
+                self.manager.unregister(implementation)
+            self.fail(plugin, error)
             return
-        self.loaded.append(plugin)
+        self.registered.append((plugin, implementation))
         for component in found:
             key = (component.spec.kind, component.spec.name)
             first = self.components.setdefault(key, component)
@@ -109,11 +121,11 @@ class Host:
     def finished(self, record: dict[str, Any], output: Path) -> list[str]:
         """Tell every observer that `output` was written; return one line for each that failed."""
         failed = []
-        for plugin in self.loaded:
-            others = [other for other in self.manager.get_plugins() if other is not self.manager.get_plugin(plugin)]
+        for plugin, implementation in self.registered:
+            others = [other for other in self.manager.get_plugins() if other is not implementation]
             try:
                 self.manager.subset_hook_caller("editkit_finished", remove_plugins=others)(record=record, output=output)
-            except Exception as error:  # an observer must not spoil a finished run
+            except (Exception, SystemExit) as error:  # an observer must not spoil a finished run
                 failed.append(f"Plugin {plugin} failed in editkit_finished: {type(error).__name__}: {error}")
         return failed
 
@@ -145,8 +157,8 @@ def load_host(files: tuple[Path, ...] = ()) -> Host:
             continue
         try:
             implementation = entry.load()
-        except Exception as error:  # isolated: the others still load
-            host.failures[plugin] = f"{type(error).__name__}: {error}"
+        except (Exception, SystemExit) as error:  # isolated: the others still load
+            host.fail(plugin, error)
             continue
         host.register(plugin, implementation)
     for path in files:
@@ -158,17 +170,30 @@ def _register_file(host: Host, path: Path) -> None:
     module_spec = util.spec_from_file_location(path.stem, path)
     if not path.is_file() or module_spec is None or module_spec.loader is None:
         raise PluginError(f"Plugin file {path} does not exist or is no Python file.", "Pass --plugin FILE.py.")
+    if _is_another_module(path):
+        raise PluginError(
+            f"Plugin file {path} has the name of another Python module, '{path.stem}'.", "Rename the file."
+        )
     module = util.module_from_spec(module_spec)
-    import sys
-
     sys.modules[path.stem] = module  # so that the file's own targets ("name:Class") can be imported
     try:
         module_spec.loader.exec_module(module)
-    except Exception as error:
-        raise PluginError(f"Plugin file {path} failed: {type(error).__name__}: {error}", "Mend the file.") from error
+    except (Exception, SystemExit) as error:
+        del sys.modules[path.stem]
+        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise PluginError(f"Plugin file {path} failed: {why}", "Mend the file.") from error
     host.register(path.stem, module)
     if path.stem in host.failures:
         raise PluginError(f"Plugin file {path} failed: {host.failures[path.stem]}", "Mend the file.")
+
+
+def _is_another_module(path: Path) -> bool:
+    """Say whether importing the file's name gives, now or later, some other module."""
+    try:
+        known = util.find_spec(path.stem)
+    except (ImportError, ValueError):  # a dotted name; a module without a spec, such as __main__
+        return path.stem in sys.modules
+    return known is not None and known.origin is not None and Path(known.origin).resolve() != path.resolve()
 
 
 _files: tuple[Path, ...] = ()

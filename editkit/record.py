@@ -92,7 +92,7 @@ def describe_edit(run: Run, sites: Sequence[Mapping[str, Any]]) -> dict[str, Any
         "degenerate": _totals(run.notes),
         "processing": run.processing,
         "versions": versions(),
-        "device": plan.recipe.compute.device,
+        "device": run.device,
     }
     if plan.data is not None:
         record["data"] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -37,6 +38,10 @@ class Ran:
 
 def run(*args: object) -> Ran:
     """Run a command, whatever its exit code."""
+    if "transformers" in sys.modules:  # a test imported it first, too early for the command line to silence it
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
     out, err = StringIO(), StringIO()
     with redirect_stdout(out), redirect_stderr(err):
         code = main([str(arg) for arg in args])

@@ -227,7 +227,7 @@ def test_a_broken_plugin_loses_only_itself(install: Install, kind: str) -> None:
     assert list(host.failures) == ["editkit-broken"]
     assert why in host.failures["editkit-broken"]
     assert "editkit-broken" not in host.loaded
-    assert not host.manager.has_plugin("editkit-broken")
+    assert "broken_plugin" not in {getattr(plugin, "__name__", "") for plugin in host.manager.get_plugins()}
 
 
 def test_asking_for_what_a_broken_plugin_would_have_brought_gives_its_error(install: Install) -> None:
@@ -259,8 +259,7 @@ def test_a_component_that_cannot_be_imported_is_an_error_only_when_it_is_used(in
 
 def test_torch_and_torchvision_of_different_builds_are_recognised(install: Install) -> None:
     hidden = "raise ImportError('CLIPModel') from RuntimeError('operator torchvision::nms does not exist')"
-    install("editkit-lazy", "lazy_plugin", GOOD.format(scorer="lazy").replace("editkit.scorers.weights", "mismatched"))
-    install("mismatch", "mismatched", hidden)
+    install("editkit-mismatched", "mismatched", hidden)
     spec = ScorerSpec(name="lazy", summary="", target="mismatched:Scorer")
     with pytest.raises(InstallError, match="of different builds") as caught:
         spec.load()
@@ -507,4 +506,4 @@ def test_invariant_5_file_commands_import_no_model_library() -> None:
 
 
 def test_resolving_a_recipe_imports_no_model_library() -> None:
-    assert not imported(modules="editkit.recipe, editkit.plan, editkit.options, editkit.site") & MODEL_LIBRARIES
+    assert not imported(modules="editkit.recipe, editkit.options, editkit.site") & MODEL_LIBRARIES

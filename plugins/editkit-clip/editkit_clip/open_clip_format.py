@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from editkit.checkpoint import Checkpoint
-from editkit.conversion import converted
+from editkit.conversion import converted, converted_folder
 from editkit.errors import ModelError, did_you_mean
 from editkit.models import local_folder, read_json
 from editkit.protocols import ModelFiles
@@ -129,6 +129,7 @@ class OpenClip:
 
 
 def _open_folder(source: str, folder: Path) -> ModelFiles:
+    folder = converted_folder(folder, "open_clip_pytorch_model*.bin", "open_clip_model.safetensors")
     config = read_json(folder / CONFIG)
     if "model_cfg" not in config:
         raise ModelError(f"{folder / CONFIG} has no model_cfg.", "Check the folder, or download it again.")

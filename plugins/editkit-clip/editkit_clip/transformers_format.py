@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from editkit.checkpoint import Checkpoint
+from editkit.conversion import converted_folder
 from editkit.errors import ModelError
 from editkit.models import local_folder, read_json
 from editkit.protocols import ModelFiles
@@ -28,6 +29,7 @@ MODULES: Mapping[Role, str] = {
     "mlp.out": "mlp.fc2",
 }
 PROJECTIONS: Mapping[Tower, str] = {"text": "text_projection", "vision": "visual_projection"}
+VOCABULARIES = ("tokenizer.json", "vocab.json")
 PROCESSING_FILES = (
     "preprocessor_config.json",
     "processor_config.json",
@@ -46,7 +48,7 @@ class TransformersClip:
 
     def open(self, source: str) -> ModelFiles:
         """Resolve a folder or hub id; read headers and configuration only."""
-        folder = local_folder(source)
+        folder = converted_folder(local_folder(source), "pytorch_model*.bin", "model.safetensors")
         config = read_json(folder / "config.json")
         return ModelFiles(source, Checkpoint.open(folder), config, "clip", settings_digest(folder, PROCESSING_FILES))
 
@@ -78,6 +80,11 @@ class TransformersClip:
                     f"{files.source} lacks {len(lacking)} of its model's tensors, or has them in another shape: "
                     f"{', '.join(lacking[:3])} ...",
                     "Check that config.json and the weights belong together, or download the model again.",
+                )
+            if "text" in towers and not any((folder / name).is_file() for name in VOCABULARIES):
+                raise ModelError(  # transformers would make up a tokenizer that knows no word
+                    f"{files.source} has no tokenizer: neither of {' and '.join(VOCABULARIES)} is there.",
+                    "Copy the tokenizer files of the model it was trained from into the folder.",
                 )
             tokenizer = AutoTokenizer.from_pretrained(folder) if "text" in towers else None
             processor = AutoImageProcessor.from_pretrained(folder) if "vision" in towers else None

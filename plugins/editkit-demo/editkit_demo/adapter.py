@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from editkit.protocols import ModelFiles
 from editkit_clip.transformers_format import TransformersClip
-
 from editkit_demo import MODEL
 
 
