@@ -24,7 +24,7 @@ def converted(archive: Path) -> Path:
         ModelError: the archive is no state dict, or holds anything but tensors.
     """
     name = f"{archive.stem}.safetensors"
-    folder = cache_root() / "converted" / _digest([archive])
+    folder = cache_root() / "converted" / f"{_digest([archive])}-{archive.stem}"  # equal files may have two names
     if not folder.is_dir():
         _write(folder, name, [archive], {})
     return folder / name
@@ -83,10 +83,11 @@ def _tensors(archive: Path) -> dict[str, Tensor]:
         ) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
-    if not isinstance(content, Mapping) or not content:
-        raise ModelError(f"{archive} holds no state dict.", "Give a checkpoint with a mapping of names to tensors.")
-    return {
+    tensors = {
         str(name).removeprefix("module."): tensor.contiguous().clone()  # tied tensors must not share their memory
-        for name, tensor in content.items()
+        for name, tensor in (content.items() if isinstance(content, Mapping) else ())
         if isinstance(tensor, torch.Tensor)
     }
+    if not tensors:
+        raise ModelError(f"{archive} holds no state dict.", "Give a checkpoint with a mapping of names to tensors.")
+    return tensors

@@ -54,12 +54,13 @@ class Spec:
         module, _, name = self.target.partition(":")
         try:
             return getattr(import_module(module), name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             from editkit.environment import explain_import_failure
 
             explain_import_failure(error)
+            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise PluginError(
-                f"{self.kind} '{self.name}' cannot be loaded from {self.target}: {type(error).__name__}: {error}",
+                f"{self.kind} '{self.name}' cannot be loaded from {self.target}: {why}",
                 "Reinstall its distribution, or run `editkit plugins check` for every component's state.",
             ) from error
 

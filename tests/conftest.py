@@ -44,8 +44,9 @@ def reference() -> dict[str, Tensor]:
 @pytest.fixture
 def clip() -> Any:
     """The reference model through the real adapter; the folder has no tokenizer, so it is wrapped by hand."""
-    from editkit_clip.transformers_format import LoadedClip
     from transformers import CLIPModel
+
+    from editkit_clip.transformers_format import LoadedClip
 
     module = CLIPModel.from_pretrained(GOLDEN / "model").eval().requires_grad_(False)
     return LoadedClip(module, None, None, ("text", "vision"))
@@ -54,9 +55,8 @@ def clip() -> Any:
 @pytest.fixture(scope="session")
 def clip_sites() -> list[Any]:
     """Every site of the reference model, as its adapter lists them."""
-    from editkit_clip.transformers_format import TransformersClip
-
     from editkit.specs import NoOptions
+    from editkit_clip.transformers_format import TransformersClip
 
     adapter = TransformersClip(NoOptions())
     return adapter.sites(adapter.open(str(GOLDEN / "model")))

@@ -14,7 +14,7 @@ EPS = 1e-8
 
 def float64(x: Any) -> Array:
     """A tensor or array as float64 numpy."""
-    return np.asarray(x.double() if hasattr(x, "double") else x, dtype=np.float64)
+    return np.asarray(x.detach().double() if hasattr(x, "detach") else x, dtype=np.float64)
 
 
 def statistics(x: Array, mask: Array) -> tuple[Array, Array, Array]:

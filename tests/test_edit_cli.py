@@ -96,7 +96,9 @@ def test_a_second_apply_is_refused_with_nothing_written(edited: Edited, tmp_path
 def test_the_saved_model_holds_the_selected_weights_negated_and_all_others_unchanged(edited: Edited) -> None:
     from transformers import CLIPModel
 
-    base, saved = (CLIPModel.from_pretrained(place, dtype="auto").state_dict() for place in (edited.model, edited.saved))
+    base, saved = (
+        CLIPModel.from_pretrained(place, dtype="auto").state_dict() for place in (edited.model, edited.saved)
+    )
     touched = {key for key in base if not torch.equal(base[key], saved[key])}
     assert touched and all(key.endswith((".self_attn.out_proj.weight", ".mlp.fc2.weight")) for key in touched)
     for key in touched:
@@ -165,7 +167,9 @@ def test_an_unedited_twin_in_another_format_does_not_travel_on(plain: Edited, pa
 
     model = shutil.copytree(plain.model, tmp_path / "model")
     torch.save(CLIPModel.from_pretrained(model).state_dict(), model / "pytorch_model.bin")
-    ran = done("edit", "--model", model, "--data", pairs, "--workers", 0, "-o", tmp_path / "p", "--save", tmp_path / "s")
+    ran = done(
+        "edit", "--model", model, "--data", pairs, "--workers", 0, "-o", tmp_path / "p", "--save", tmp_path / "s"
+    )
     assert "pytorch_model.bin" in ran.out
     assert listing(tmp_path / "s") == listing(plain.model)
     applied = done("apply", tmp_path / "p", model, "-o", tmp_path / "a")

@@ -186,8 +186,7 @@ def test_another_tau_or_alpha_needs_neither_model_nor_new_scores(
         before = {path: sha(path) for path in (edited.cache / "scores").rglob("*.safetensors")}
         assert len(before) == 7
         for flags in (("--tau", 0.05), ("--tau", 0.3, "--alpha", 0), ("--selector", "topk"), ("--manipulator", "zero")):
-            own = [flag for flag in ("edit", "--limit", LIMIT, *flags)]
-            done(*own, "-o", tmp_path / "-".join(map(str, flags)).replace("--", ""))
+            done("edit", "--limit", LIMIT, *flags, "-o", tmp_path / "-".join(map(str, flags)).replace("--", ""))
         assert {path: sha(path) for path in (edited.cache / "scores").rglob("*.safetensors")} == before
 
 

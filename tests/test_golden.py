@@ -104,7 +104,9 @@ def test_a_calibrated_model_equals_itself_bit_for_bit(
     score_pairs(clip, tower, sites, {"uwm": spec.load()(spec.options())}, pair_batches(clip, tower, 5))
     after = clip.module.state_dict()
     assert before.keys() == after.keys()
-    assert all(np.array_equal(to_bits(before[name]), to_bits(after[name])) for name in before if name.endswith("weight"))
+    assert all(
+        np.array_equal(to_bits(before[name]), to_bits(after[name])) for name in before if name.endswith("weight")
+    )
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert torch.equal(embeddings, embed())
     assert not any(module._forward_pre_hooks for module in clip.module.modules())

@@ -18,7 +18,6 @@ from editkit import engine
 from editkit.errors import EditkitError, SiteError
 from editkit.plan import Plan, make_plan
 from editkit.plugins import default_host
-from editkit.progress import silent
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +45,7 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 @pytest.mark.parametrize("library", ["transformers", "open_clip"])
 def test_invariant_1_nothing_before_apply_changes_a_model(
-    library: str, model: Path, pairs: Path, tmp_path: Path
+    library: str, model: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if library == "open_clip":
         weights = tiny_open_clip(tmp_path / "open-clip")
@@ -54,13 +53,16 @@ def test_invariant_1_nothing_before_apply_changes_a_model(
     else:
         plan, folder = plan_of(model, pairs), model
     on_disk = digests(folder)
-    run_ = engine.Run(plan, silent, plan.files.checkpoint.identity())
-    module = run_.model.module
-    classes = [type(part) for part in module.modules()]
-    before = bits(module)
-    for tower in plan.towers:
-        masks = engine.select(plan, tower, engine.score(run_, tower))
-        assert engine.manipulate(plan, tower, masks)
+    load, loaded = type(plan.adapter).load, []
+
+    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+        found = load(self, *args, **kwargs)
+        loaded.append((found.module, bits(found.module), [type(part) for part in found.module.modules()]))
+        return found
+
+    monkeypatch.setattr(type(plan.adapter), "load", watched)
+    assert engine.make_patch(plan).changes
+    [(module, before, classes)] = loaded
     assert equal(bits(module), before)
     assert [type(part) for part in module.modules()] == classes
     assert not any(part._forward_pre_hooks or part._forward_hooks for part in module.modules())
@@ -181,18 +183,28 @@ def test_invariant_4_nothing_is_silently_empty(
     flags: tuple[str, ...], said: str, model: Path, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "plugin.py").write_text(PLUGIN)
-    ran = run("--plugin", tmp_path / "plugin.py", "edit", "--model", model, "--data", pairs, "--workers", 0, *flags)
+    plugin = tmp_path / f"empty_{tmp_path.name}.py"  # its name is a module's: one of its own for each test
+    plugin.write_text(PLUGIN)
+    ran = run("--plugin", plugin, "edit", "--model", model, "--data", pairs, "--workers", 0, *flags)
     assert said in as_error(ran)
-    assert [name for name in listing(tmp_path) if "__pycache__" not in name] == ["plugin.py"]
+    assert [name for name in listing(tmp_path) if "__pycache__" not in name] == [plugin.name]
 
 
-def test_invariant_4_a_site_that_never_runs_is_an_error(model: Path, pairs: Path) -> None:
+def test_invariant_4_a_site_that_never_runs_is_an_error(
+    model: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = plan_of(model, pairs)
-    run_ = engine.Run(plan, silent, plan.files.checkpoint.identity())
-    run_.model.module.text_model.encoder.layers = run_.model.module.text_model.encoder.layers[:1]
+    load = type(plan.adapter).load
+
+    def skipping(self: Any, *args: Any, **kwargs: Any) -> Any:
+        found = load(self, *args, **kwargs)
+        last = found.module.text_model.encoder.layers[1]
+        last.forward = lambda hidden, *args, **kwargs: hidden
+        return found
+
+    monkeypatch.setattr(type(plan.adapter), "load", skipping)
     with pytest.raises(SiteError, match=r"text:attn.out\[1\].* ran 0 times"):
-        engine.score(run_, "text")
+        engine.make_patch(plan)
 
 
 def test_invariant_4_equal_safe_and_unsafe_items_are_an_error_where_only_their_difference_counts(

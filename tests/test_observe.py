@@ -315,9 +315,7 @@ def test_a_site_of_the_other_tower_never_runs_and_is_an_error(
         score_pairs(clip, "text", sites, {"uwm": uwm()}, pair_batches(clip, "text", 4))
 
 
-def test_progress_is_told_every_pair_once(
-    clip: Any, clip_sites: list[Site], pair_batches: Callable[..., Any]
-) -> None:
+def test_progress_is_told_every_pair_once(clip: Any, clip_sites: list[Site], pair_batches: Callable[..., Any]) -> None:
     told: list[int] = []
     sites = match_targets(["text:attn.out[0]"], clip_sites)
     score_pairs(clip, "text", sites, {"uwm": uwm()}, pair_batches(clip, "text", 5), on_batch=told.append)

@@ -40,9 +40,7 @@ def without_weights(model: Path, copy: Path) -> Path:
 
 def test_a_plan_reads_no_weight(model: Path, pairs: Path, tmp_path: Path) -> None:
     hollow = without_weights(model, tmp_path / "hollow")
-    planned, expected = (
-        done("plan", "--model", folder, "--data", pairs, "--json").json for folder in (hollow, model)
-    )
+    planned, expected = (done("plan", "--model", folder, "--data", pairs, "--json").json for folder in (hollow, model))
     assert planned["groups"] == expected["groups"] and planned["memory"] == expected["memory"]
     assert run("edit", "--model", hollow, "--data", pairs, "--workers", 0, "-o", tmp_path / "p").code == 1
 

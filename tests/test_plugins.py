@@ -31,7 +31,8 @@ GOOD = """
 
     @hookimpl
     def editkit_scorers():
-        return [ScorerSpec(name="{scorer}", summary="test", target="editkit.scorers.weights:Magnitude", needs="weights")]
+        target = "editkit.scorers.weights:Magnitude"
+        return [ScorerSpec(name="{scorer}", summary="test", target=target, needs="weights")]
 """
 
 SCORER = '''
@@ -156,7 +157,7 @@ def test_one_broken_entry_point_of_a_distribution_leaves_the_other(install: Inst
 
 
 BROKEN = {
-    "import": ("import a_module_that_is_not_there", "ModuleNotFoundError: No module named 'a_module_that_is_not_there'"),
+    "import": ("import not_there_at_all", "ModuleNotFoundError: No module named 'not_there_at_all'"),
     "syntax": ("def (:", "SyntaxError"),
     "raises": ("raise RuntimeError('no GPU here')", "RuntimeError: no GPU here"),
     "exits": ("import sys; sys.exit('no GPU here')", "SystemExit: no GPU here"),
@@ -247,13 +248,25 @@ def test_an_error_of_several_lines_is_told_in_one(install: Install) -> None:
     assert str(caught.value).count("\n") == 1
 
 
-def test_a_component_that_cannot_be_imported_is_an_error_only_when_it_is_used(install: Install) -> None:
-    code = GOOD.format(scorer="lazy").replace("editkit.scorers.weights:Magnitude", "nowhere.at_all:Scorer")
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        ("nowhere.at_all:Scorer", "ModuleNotFoundError: No module named 'nowhere'"),
+        ("editkit.scorers.uwm:Scorer", "AttributeError"),
+        ("exits_at_once:Scorer", "SystemExit: first second"),
+    ],
+)
+def test_a_component_that_cannot_be_imported_is_an_error_only_when_it_is_used(
+    install: Install, target: str, why: str
+) -> None:
+    install("editkit-exits", "exits_at_once", "raise SystemExit('first\\nsecond')")
+    code = GOOD.format(scorer="lazy").replace("editkit.scorers.weights:Magnitude", target)
     install("editkit-lazy", "lazy_plugin", code)
     host = load_host()
-    assert host.failures == {}
-    with pytest.raises(PluginError, match="scorer 'lazy' cannot be loaded from nowhere.at_all:Scorer") as caught:
+    assert "editkit-lazy" not in host.failures
+    with pytest.raises(PluginError) as caught:
         host.resolve(ScorerSpec, "lazy").load()
+    assert caught.value.problem.startswith(f"scorer 'lazy' cannot be loaded from {target}: {why}")
     assert str(caught.value).count("\n") == 1
 
 

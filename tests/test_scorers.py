@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import naive
@@ -178,7 +179,7 @@ def test_permuting_pairs_changes_nothing(name: str, options: dict[str, Any], ord
 def test_splitting_batches_changes_nothing(name: str, options: dict[str, Any], cuts: set[int]) -> None:
     weight, *sides = pairs(b=7)
     bounds = [0, *sorted(cuts), 7]
-    batches = [tuple(x[a:b] for x in sides) for a, b in zip(bounds, bounds[1:], strict=False)]
+    batches = [tuple(x[a:b] for x in sides) for a, b in pairwise(bounds)]
     whole, whole_notes = run(scorer(name, **options), weight, [tuple(sides)])  # type: ignore[list-item]
     split, split_notes = run(scorer(name, **options), weight, batches)  # type: ignore[arg-type]
     torch.testing.assert_close(split, whole)

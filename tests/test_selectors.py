@@ -122,6 +122,13 @@ def test_sums_are_float64_so_that_a_large_site_is_cut_where_a_full_sort_cuts_it(
         assert int(select("adaptive", scores, tau=tau).sum()) == expected
 
 
+def test_sums_are_float64_so_that_small_scores_count_beside_a_large_one() -> None:
+    scores = torch.full((1024, 1025), 2.0**-30)
+    scores[5, 5] = 1.0  # in float32, 1 + 2^-30 is 1
+    total = 1 + (scores.numel() - 1) * 2.0**-30
+    assert int(select("adaptive", scores, tau=(1 + 100.5 * 2.0**-30) / total).sum()) == 102
+
+
 def test_one_dominant_weight_is_selected_alone() -> None:
     scores = torch.full((40, 50), 1e-6)
     scores[7, 3] = 1e6

@@ -131,7 +131,9 @@ def test_a_sites_name_is_a_target_that_matches_it_alone() -> None:
         assert match_targets([site.name], sites()) == [site]
 
 
-@pytest.mark.parametrize("target", ["vision:mlp.out[6]", "vision:mlp.out[-7]", "vision:mlp.out[4:2]", "text:mlp.in[9:]"])
+@pytest.mark.parametrize(
+    "target", ["vision:mlp.out[6]", "vision:mlp.out[-7]", "vision:mlp.out[4:2]", "text:mlp.in[9:]"]
+)
 def test_layers_that_do_not_exist_are_an_error_and_not_nothing(target: str) -> None:
     with pytest.raises(SiteError) as caught:
         named("text:attn.out", target)
