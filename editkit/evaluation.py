@@ -122,7 +122,7 @@ def _resolve(
 
 def _load(spec: EvalSpec, recipe: Recipe) -> TupleSet | ClassSet:
     chosen = recipe.calibration
-    data = recipe.data.build().load(chosen.split)
+    data: TupleSet | ClassSet = recipe.data.build().load(chosen.split)
     content = "tuples" if isinstance(data, TupleSet) else "classes"
     if content != spec.data:
         kinds = {"tuples": "tuples of safe and unsafe items", "classes": "labelled images"}
@@ -132,8 +132,17 @@ def _load(spec: EvalSpec, recipe: Recipe) -> TupleSet | ClassSet:
         )
     if isinstance(data, TupleSet):
         return data.whole().select(chosen.concepts, chosen.limit, chosen.per_concept, chosen.seed)
-    selected: ClassSet = data.select(chosen.limit, chosen.seed)
-    return selected
+    if chosen.concepts or chosen.per_concept:
+        raise RecipeError(
+            f"Data set '{recipe.data.name}' has classes, not concepts to choose from.",
+            "Leave out --concepts; --limit draws from all classes.",
+        )
+    if data.split != chosen.split and recipe.origins["calibration.split"] not in ("default", "data set"):
+        raise RecipeError(
+            f"Data set '{recipe.data.name}' has no splits, so '{chosen.split}' cannot be chosen.",
+            "Leave out --split, or write {split} into the path of the YAML file.",
+        )
+    return data.select(chosen.limit, chosen.seed)
 
 
 def _variants(
@@ -176,7 +185,7 @@ def _knowledge_set(recipe: Recipe, asked: str | None, host: Host) -> ClassSet | 
     data = Choice(component, spec, options).build().load("test")
     if not isinstance(data, ClassSet):
         raise RecipeError(f"--knowledge {name} holds no labelled images.", "Give --knowledge classes:FILE.yaml")
-    return data
+    return data.select(recipe.calibration.limit, recipe.calibration.seed)
 
 
 def _measure_tuples(

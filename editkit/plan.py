@@ -95,6 +95,9 @@ def make_plan(layers: Sequence[tuple[str, Layer]], host: Host) -> Plan:
     recipe = resolve([*own, *layers], host)
     sites = match_targets(recipe.targets, all_sites)
     plan = Plan(recipe, host, adapter, files, tuple(all_sites), tuple(sites), None)
+    for tower in plan.towers:  # what cannot be built must not be found out after an hour of scoring
+        recipe.towers[tower].selector.build()
+        recipe.towers[tower].manipulator.build()
     looking = [site for site in sites if needs(plan.scorer(site.tower)) != "weights"]
     for site in looking:
         if site.role == "proj" and needs(plan.scorer(site.tower)) == "inputs":

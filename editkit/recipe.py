@@ -235,6 +235,8 @@ def _build(values: dict[str, Any], origins: dict[str, str], host: Host) -> Recip
             raise RecipeError(
                 f"'{path}' cannot be set for one tower.", "A tower has its own scorer, selector and manipulator only."
             )
+    if not isinstance(values["model"], str):
+        raise RecipeError(f"model = {values['model']!r}: this names no model.", "Write a folder, a hub id or a name.")
     targets = values.get("targets", ())
     if isinstance(targets, str):
         targets = (targets,)
@@ -246,7 +248,7 @@ def _build(values: dict[str, Any], origins: dict[str, str], host: Host) -> Recip
         scorer = None if own["scorer.name"] == "none" else _choose("scorer", own, host)
         towers[tower] = TowerRecipe(scorer, _choose("selector", own, host), _choose("manipulator", own, host))
     return Recipe(
-        model=str(values["model"]),
+        model=values["model"],
         data=_choose("data", values, host),
         targets=tuple(targets),
         calibration=validate_options(Calibration, _below(values, "calibration"), "calibration"),

@@ -256,7 +256,7 @@ def test_a_warm_cache_prints_the_identical_json_without_loading_a_model(
         assert done("eval", "retrieval", "--patch", edited.patch, *FEW, "--json").json == retrieval
 
 
-@pytest.mark.parametrize("flags", [("--batch-size", 1, "--no-cache"), ("--batch-size", 50, "--workers", 2)])
+@pytest.mark.parametrize("flags", [("--batch-size", 7, "--no-cache"), ("--batch-size", 50, "--workers", 2)])
 def test_batches_workers_and_cache_do_not_move_a_number(
     edited: Edit, retrieval: Report, flags: tuple[object, ...]
 ) -> None:

@@ -49,7 +49,7 @@ def open_rgb(image: ImageSource) -> Image.Image:
     except Exception as error:  # a decoder that meets broken bytes raises whatever its parser stumbles over
         raise DataError(
             f"The image {image} cannot be read: {_reason(error)}.",
-            "Replace the file by an intact one, or take its item out of the data.",
+            "Replace the file by an intact one, or leave its item out with --on-bad-item skip.",
         ) from error
 
 

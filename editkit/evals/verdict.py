@@ -33,10 +33,7 @@ def verdict(report: Report, tau: Mapping[str, float] | None = None) -> list[str]
         if any(measurable(change) for change in model["difference"].values()):
             told = [*_changed(report, layout, base, model), *_cost(layout, base, model)]
         else:
-            told = [_unchanged(layout, model)]
-        headline = present(layout.headline, model) or list(model["difference"])
-        if model["patch"] is not None and not any(measurable(model["difference"][metric]) for metric in headline):
-            told += _larger_tau(model["name"], tau)
+            told = [_unchanged(layout, model), *(_larger_tau(model["name"], tau) if model["patch"] else [])]
         sentences += [f"{model['name']}: {sentence}" for sentence in told]
     return sentences
 

@@ -25,6 +25,8 @@ class Matched:
 
     def __init__(self, options: MatchedOptions) -> None:
         self.options = options
+        # read now: a wrong path is found when the edit is planned, not after the scoring
+        self._given = options.counts if options.patch is None else patch_counts(Path(options.patch))
 
     @property
     def other_scorers(self) -> tuple[str, ...]:
@@ -51,10 +53,8 @@ class Matched:
         return masks
 
     def _counts(self, context: SelectionContext) -> Mapping[str, int]:
-        if self.options.counts is not None:
-            return self.options.counts
-        if self.options.patch is not None:
-            return patch_counts(Path(self.options.patch))
+        if self._given is not None:
+            return self._given
         assert self.options.selector is not None  # the options' validator saw to it
         spec = default_host().resolve(SelectorSpec, self.options.selector)
         given = {"tau": self.options.tau, "fraction": self.options.fraction}
