@@ -56,7 +56,7 @@ class TransformersClip:
         """List every linear map of both towers."""
         found = []
         for tower in LAYERS:
-            for layer in range(files.config[f"{tower}_config"].get("num_hidden_layers", 12)):
+            for layer in range(_depth(files.config, tower)):
                 for role, module in MODULES.items():
                     found.append(_site(files, tower, layer, role, f"{LAYERS[tower]}.{layer}.{module}"))
             found.append(_site(files, tower, layer, "proj", PROJECTIONS[tower]))
@@ -96,6 +96,12 @@ class TransformersClip:
 
     def save_beside(self, files: ModelFiles, folder: Path) -> None:
         """Write nothing: a transformers folder is whole as it is."""
+
+
+def _depth(config: Mapping[str, Any], tower: Tower) -> int:
+    """Return a tower's number of layers; older configs say it in a second place, which wins, and may leave it out."""
+    stated = {**(config.get(f"{tower}_config") or {}), **(config.get(f"{tower}_config_dict") or {})}
+    return int(stated.get("num_hidden_layers", 12))
 
 
 def _site(files: ModelFiles, tower: Tower, layer: int, role: Role, module: str) -> Site:
