@@ -1,10 +1,12 @@
-"""What every test shares: a cache of its own, no network, few threads, and the reference model and numbers."""
+"""What tests share: their own cache, no network, few threads, the reference model and numbers, plugins to install."""
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -81,3 +83,48 @@ def pair_batches(reference: dict[str, Tensor]) -> Callable[[Any, str, int], Iter
             yield Batch(tuple(rows), inputs, mask)
 
     return batches
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """`install(dist, module, code)`: a distribution with one entry point, found as pip's are."""
+    root = tmp_path / "site-packages"
+    root.mkdir()
+    monkeypatch.syspath_prepend(str(root))
+    monkeypatch.delenv("EDITKIT_PLUGINS", raising=False)
+
+    def write(dist: str, module: str, code: str, **more: str) -> None:
+        entries = {module: code, **more}
+        for name, content in entries.items():
+            (root / f"{name}.py").write_text(dedent(content))
+        info = root / f"{dist.replace('-', '_')}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: 1.0\n")
+        points = "".join(f"{name} = {name}\n" for name in entries)
+        (info / "entry_points.txt").write_text(f"[editkit]\n{points}")
+
+    before = set(sys.modules)
+    yield write
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def plugin_file(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
+    """`plugin_file(name, code)`: a plugin in one file; afterwards its module and the host that loaded it are gone."""
+    from editkit.plugins import use_files
+
+    names = []
+
+    def write(name: str, code: str) -> Path:
+        path = tmp_path / f"{name}.py"
+        path.write_text(dedent(code))
+        names.append((name, str(path)))
+        return path
+
+    yield write
+    for name, path in names:
+        if getattr(sys.modules.get(name), "__file__", None) == path:
+            del sys.modules[name]
+    use_files(())

@@ -1,9 +1,8 @@
-"""Scorers against float64 loops written from Eqs. 8-10, by the laws they obey, and in every degenerate case."""
+"""Scorers against float64 loops written from Eqs. 8-10, in precision and memory; the controls, and one's own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import naive
@@ -12,57 +11,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pair_samples import EVERY_METHOD, METHODS, clean, pairs, run, scorer, site_of
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from editkit.errors import PluginError, RecipeError
 from editkit.observe import Inputs
-from editkit.plugins import default_host
 from editkit.scorers.pairs import PairScorer, pair_scorer
 from editkit.scoring import score_weights
 from editkit.site import Site
-from editkit.specs import NoOptions, ScorerSpec
+from editkit.specs import NoOptions
 from editkit.testing import score
-
-METHODS: list[tuple[str, dict[str, Any]]] = [
-    ("uwm", {"aggregation": "pairs"}),
-    ("uwm", {"aggregation": "means"}),
-    ("difference", {}),
-    ("unsafe", {}),
-]
-EVERY_METHOD = pytest.mark.parametrize(("name", "options"), METHODS, ids=["pairs", "means", "difference", "unsafe"])
-Pairs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-
-
-def pairs(*, seed: int = 0, b: int = 4, t: int = 5, t_u: int = 7, o: int = 3, i: int = 6) -> Pairs:
-    """A weight, and inputs on B pairs: offsets differ by channel, masks end early, padding holds garbage."""
-    draw = torch.Generator().manual_seed(seed)
-    weight = torch.randn(o, i, generator=draw)
-    sides: list[Tensor] = []
-    for tokens in (t, t_u):
-        x = torch.randn(b, tokens, i, generator=draw) + torch.randn(i, generator=draw)
-        lengths = torch.randint(2, tokens + 1, (b,), generator=draw)
-        mask = torch.arange(tokens) < lengths[:, None]
-        sides += [torch.where(mask[:, :, None], x, 1e6), mask]
-    return (weight, *sides)  # type: ignore[return-value]
-
-
-def scorer(name: str, **options: Any) -> Any:
-    spec = default_host().resolve(ScorerSpec, name)
-    return spec.load()(spec.options(**options))
-
-
-def site_of(weight: Tensor, tower: Any = "vision", key: str = "layer.weight") -> Site:
-    return Site(tower, 0, "mlp.out", "layer", key, (weight.shape[0], weight.shape[1]))
-
-
-def run(made: Any, weight: Tensor, batches: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> tuple[Tensor, Any]:
-    """Scores and notes of several batches, as the engine asks for them."""
-    state = made.start(weight, site_of(weight))
-    for safe, safe_mask, unsafe, unsafe_mask in batches:
-        made.update(state, weight, Inputs(safe, safe_mask), Inputs(unsafe, unsafe_mask))
-    return made.finish(state, weight, site_of(weight)), made.notes(state, weight)
-
 
 # the equations
 
@@ -121,199 +80,7 @@ def test_no_mask_means_every_token() -> None:
     assert torch.equal(found, score("uwm", weight, safe, every[0], unsafe, every[1]))
 
 
-# laws
-
-
-@EVERY_METHOD
-@pytest.mark.parametrize("padding", [0.0, -7.0, 1e30, float("inf"), float("nan")])
-def test_what_stands_in_padding_changes_nothing(name: str, options: dict[str, Any], padding: float) -> None:
-    weight, safe, safe_mask, unsafe, unsafe_mask = pairs()
-    expected = score(name, weight, safe, safe_mask, unsafe, unsafe_mask, **options)
-    filled = [torch.where(m[:, :, None], x, padding) for x, m in ((safe, safe_mask), (unsafe, unsafe_mask))]
-    assert torch.equal(score(name, weight, filled[0], safe_mask, filled[1], unsafe_mask, **options), expected)
-
-
-@EVERY_METHOD
-def test_padding_may_stand_in_front(name: str, options: dict[str, Any]) -> None:
-    weight, safe, safe_mask, unsafe, unsafe_mask = pairs()
-    expected = score(name, weight, safe, safe_mask, unsafe, unsafe_mask, **options)
-    turned = [x.flip(1) for x in (safe, safe_mask, unsafe, unsafe_mask)]
-    torch.testing.assert_close(score(name, weight, *turned, **options), expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("aggregation", ["pairs", "means"])
-@given(power=st.integers(-8, 8))
-def test_scaling_both_sides_alike_leaves_the_ratio(aggregation: str, power: int) -> None:
-    weight, safe, safe_mask, unsafe, unsafe_mask = pairs()
-    factor = 2.0**power  # a power of two scales float32 exactly
-    expected = score("uwm", weight, safe, safe_mask, unsafe, unsafe_mask, aggregation=aggregation)
-    scaled = score("uwm", weight, safe * factor, safe_mask, unsafe * factor, unsafe_mask, aggregation=aggregation)
-    torch.testing.assert_close(scaled, expected, rtol=1e-4, atol=1e-6)
-
-
-def test_scaling_the_unsafe_side_alone_scales_the_ratio() -> None:
-    weight, safe, safe_mask, unsafe, unsafe_mask = pairs()
-    expected = score("uwm", weight, safe, safe_mask, unsafe, unsafe_mask)
-    # z_u enters twice and s_u divides once
-    torch.testing.assert_close(score("uwm", weight, safe, safe_mask, unsafe * 4, unsafe_mask), expected * 4)
-
-
-def test_equal_sides_have_a_ratio_of_one_everywhere() -> None:
-    weight, safe, safe_mask, _, _ = pairs()
-    for aggregation in ("pairs", "means"):
-        found = score("uwm", weight, safe, safe_mask, safe, safe_mask, tower="vision", aggregation=aggregation)
-        torch.testing.assert_close(found, torch.ones_like(weight))
-    assert not score("difference", weight, safe, safe_mask, safe, safe_mask).any()
-
-
-@EVERY_METHOD
-@given(order=st.permutations(range(6)))
-def test_permuting_pairs_changes_nothing(name: str, options: dict[str, Any], order: list[int]) -> None:
-    weight, *sides = pairs(b=6)
-    expected = score(name, weight, *sides, **options)
-    torch.testing.assert_close(score(name, weight, *(x[order] for x in sides), **options), expected)
-
-
-@EVERY_METHOD
-@given(cuts=st.sets(st.integers(1, 6)))
-def test_splitting_batches_changes_nothing(name: str, options: dict[str, Any], cuts: set[int]) -> None:
-    weight, *sides = pairs(b=7)
-    bounds = [0, *sorted(cuts), 7]
-    batches = [tuple(x[a:b] for x in sides) for a, b in pairwise(bounds)]
-    whole, whole_notes = run(scorer(name, **options), weight, [tuple(sides)])  # type: ignore[list-item]
-    split, split_notes = run(scorer(name, **options), weight, batches)  # type: ignore[arg-type]
-    torch.testing.assert_close(split, whole)
-    assert split_notes == whole_notes
-
-
-@EVERY_METHOD
-def test_the_states_of_two_processes_add(name: str, options: dict[str, Any]) -> None:
-    weight, *sides = pairs(b=5)
-    made, states = scorer(name, **options), []
-    for rows in (slice(0, 2), slice(2, 5)):
-        state = made.start(weight, site_of(weight))
-        safe, safe_mask, unsafe, unsafe_mask = (x[rows] for x in sides)
-        made.update(state, weight, Inputs(safe, safe_mask), Inputs(unsafe, unsafe_mask))
-        states.append(state)
-    added = {key: states[0][key] + states[1][key] for key in states[0]}
-    expected, notes = run(scorer(name, **options), weight, [tuple(sides)])  # type: ignore[list-item]
-    torch.testing.assert_close(made.finish(added, weight, site_of(weight)), expected)
-    assert made.notes(added, weight) == notes
-
-
-# degenerate cases: one answer each, and a count
-
-
-def clean(**kwargs: int) -> tuple[Tensor, list[Tensor]]:
-    """A weight and pairs with every token real."""
-    weight, safe, safe_mask, unsafe, unsafe_mask = pairs(**kwargs)
-    draw = torch.Generator().manual_seed(99)
-    safe, unsafe = torch.randn(safe.shape, generator=draw), torch.randn(unsafe.shape, generator=draw)
-    return weight, [safe, torch.ones_like(safe_mask), unsafe, torch.ones_like(unsafe_mask)]
-
-
-def check_left_out(name: str, options: dict[str, Any], weight: Tensor, sides: list[Tensor]) -> dict[str, int]:
-    """Compare with the loops and return the notes."""
-    found, notes = run(scorer(name, **options), weight, [tuple(sides)])  # type: ignore[list-item]
-    assert bool(torch.isfinite(found).all())
-    assert naive.relative(found, naive.score(name, weight, *sides, tower="vision", **options)) <= 1e-5
-    return dict(notes)
-
-
-@EVERY_METHOD
-def test_nothing_degenerate_is_counted_where_nothing_is(name: str, options: dict[str, Any]) -> None:
-    weight, sides = clean()
-    assert check_left_out(name, options, weight, sides) == {"cells_left_out": 0, "empty_columns": 0, "zero_rows": 0}
-
-
-@EVERY_METHOD
-def test_a_channel_silent_on_the_safe_side_leaves_its_pair_out_of_that_column(
-    name: str, options: dict[str, Any]
-) -> None:
-    weight, sides = clean()
-    sides[0][1, :, 2] = 0
-    notes = check_left_out(name, options, weight, sides)
-    assert notes == {"cells_left_out": 1, "empty_columns": 0, "zero_rows": 0}
-    kept = [0, 2, 3]
-    without = score(name, weight, *(x[kept] for x in sides), tower="vision", **options)
-    torch.testing.assert_close(score(name, weight, *sides, tower="vision", **options)[:, 2], without[:, 2])
-
-
-@EVERY_METHOD
-@pytest.mark.parametrize("side", [0, 2], ids=["safe", "unsafe"])
-@pytest.mark.parametrize("value", [1.0, 0.1, -0.3, 1e-4, 12345.678])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_a_constant_channel_leaves_its_pair_out_of_that_column(
-    name: str, options: dict[str, Any], side: int, value: float, dtype: torch.dtype
-) -> None:
-    weight, sides = clean(t=9, t_u=11)  # 0.1 added 9 times is not 0.9 in any binary format
-    sides[side][1, :, 2] = value
-    sides[side][3, :, 2] = value
-    sides[0], sides[2] = sides[0].to(dtype), sides[2].to(dtype)
-    assert check_left_out(name, options, weight, sides)["cells_left_out"] == 2
-
-
-@EVERY_METHOD
-def test_a_channel_constant_over_real_tokens_counts_as_constant_wherever_padding_stands(
-    name: str, options: dict[str, Any]
-) -> None:
-    weight, sides = clean(t=7)
-    sides[1][:, [0, 6]] = False
-    sides[0][:, [0, 6]] = 0.7
-    sides[0][2, 1:6, 4] = 0.1
-    assert check_left_out(name, options, weight, sides)["cells_left_out"] == 1
-
-
-@EVERY_METHOD
-def test_a_channel_silent_on_the_unsafe_side_counts_with_no_saliency(name: str, options: dict[str, Any]) -> None:
-    weight, sides = clean()
-    sides[2][:, :, 5] = 0
-    assert check_left_out(name, options, weight, sides)["cells_left_out"] == 0
-    found = score(name, weight, *sides, tower="vision", **options)[:, 5]
-    assert bool((found < 0).all()) if name == "difference" else not found.any()
-
-
-@EVERY_METHOD
-@pytest.mark.parametrize("value", [0.0, 0.1])
-def test_a_column_without_a_valid_pair_scores_zero(name: str, options: dict[str, Any], value: float) -> None:
-    weight, sides = clean()
-    sides[0][:, :, 2] = value
-    notes = check_left_out(name, options, weight, sides)
-    assert notes == {"cells_left_out": 4, "empty_columns": 1, "zero_rows": 0}
-    found = score(name, weight, *sides, tower="vision", **options)
-    assert not found[:, 2].any()
-    assert bool(found[:, [0, 1, 3, 4, 5]].all())
-
-
-@EVERY_METHOD
-def test_a_row_of_zero_weights_scores_zero(name: str, options: dict[str, Any]) -> None:
-    weight, sides = clean()
-    weight[1] = 0
-    notes = check_left_out(name, options, weight, sides)
-    assert notes == {"cells_left_out": 0, "empty_columns": 0, "zero_rows": 1}
-    assert not score(name, weight, *sides, tower="vision", **options)[1].any()
-
-
-@EVERY_METHOD
-@pytest.mark.parametrize("tokens", [0, 1])
-@pytest.mark.parametrize("side", [1, 3], ids=["safe", "unsafe"])
-def test_a_pair_with_fewer_than_two_real_tokens_is_left_out(
-    name: str, options: dict[str, Any], side: int, tokens: int
-) -> None:
-    weight, sides = clean()
-    sides[side][1, tokens:] = False
-    assert check_left_out(name, options, weight, sides)["cells_left_out"] == weight.shape[1]
-    without = score(name, weight, *(x[[0, 2, 3]] for x in sides), tower="vision", **options)
-    torch.testing.assert_close(score(name, weight, *sides, tower="vision", **options), without)
-
-
-@EVERY_METHOD
-def test_no_valid_pair_at_all_scores_zero_everywhere(name: str, options: dict[str, Any]) -> None:
-    weight, sides = clean()
-    sides[0][:] = 0
-    found, notes = run(scorer(name, **options), weight, [tuple(sides)])  # type: ignore[list-item]
-    assert not found.any()
-    assert notes == {"cells_left_out": 24, "empty_columns": 6, "zero_rows": 0}
+# precision
 
 
 @EVERY_METHOD

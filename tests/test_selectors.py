@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import naive
@@ -12,14 +10,13 @@ import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from score_samples import SITES, same
 from torch import Tensor
 
-from editkit.errors import PatchError, PluginError, RecipeError, ScoreError
+from editkit.errors import PluginError, RecipeError, ScoreError
 from editkit.options import TopkOptions
 from editkit.plugins import default_host
 from editkit.protocols import SelectionContext
-from editkit.recipe import validate_options
-from editkit.site import Site
 from editkit.specs import SelectorSpec
 from editkit.testing import select
 
@@ -40,11 +37,6 @@ def matrices(draw: st.DrawFn, signed: bool = False) -> Tensor:
         values = values * random.choice([-1, 1], shape)
     values.flat[random.integers(values.size)] = values.max() if values.max() > 0 else 1
     return torch.tensor(values, dtype=torch.float32)
-
-
-def same(mask: Tensor, expected: Any) -> bool:
-    assert mask.dtype == torch.bool
-    return np.array_equal(mask.numpy(), expected)
 
 
 def away_from_a_cut(scores: Tensor, tau: float) -> bool:
@@ -241,85 +233,7 @@ def test_a_selection_does_not_depend_on_how_the_scores_lie_in_memory(scores: Ten
     assert torch.equal(select("adaptive", turned, tau=0.4), select("adaptive", scores, tau=0.4))
 
 
-# matched, all
-
-
-SITES = [Site("text", layer, "attn.out", "m", f"{layer}.weight", (4, 5)) for layer in range(2)]
-
-
-def scores_of(seed: int) -> dict[Site, Tensor]:
-    draw = torch.Generator().manual_seed(seed)
-    return {site: torch.rand(site.shape, generator=draw) for site in SITES}
-
-
-def matched(context: SelectionContext | None = None, **options: Any) -> dict[Site, Tensor]:
-    spec = default_host().resolve(SelectorSpec, "matched")
-    made = spec.load()(validate_options(spec.options, options, "selector"))
-    return dict(made.select(scores_of(0), context or SelectionContext()))
-
-
-def patch_folder(folder: Path, record: Any) -> str:
-    folder.mkdir()
-    (folder / "record.json").write_text(record if isinstance(record, str) else json.dumps(record))
-    return str(folder)
-
-
-def test_matched_selects_the_given_counts() -> None:
-    masks = matched(counts={SITES[0].name: 3, SITES[1].name: 20})
-    for site, count in zip(SITES, (3, 20), strict=True):
-        assert same(masks[site], naive.highest(scores_of(0)[site], count))
-
-
-def test_matched_copies_the_counts_of_a_patch(tmp_path: Path) -> None:
-    sites = [{"site": SITES[0].name, "count": 7}, {"site": SITES[1].name, "count": 2}]
-    masks = matched(patch=patch_folder(tmp_path / "patch", {"sites": sites}))
-    assert [int(masks[site].sum()) for site in SITES] == [7, 2]
-
-
-def test_matched_copies_the_counts_of_another_selector_on_another_scorers_scores() -> None:
-    context = SelectionContext(other_scores={"uwm": scores_of(1)})
-    masks = matched(context, selector="adaptive", tau=0.4)
-    for site in SITES:
-        count = int(select("adaptive", scores_of(1)[site], tau=0.4).sum())
-        assert 0 < count < 20
-        assert same(masks[site], naive.highest(scores_of(0)[site], count))
-
-
-def test_matched_passes_a_fraction_on() -> None:
-    context = SelectionContext(other_scores={"magnitude": scores_of(1)})
-    masks = matched(context, selector="topk", scorer="magnitude", fraction=0.25)
-    assert [int(masks[site].sum()) for site in SITES] == [5, 5]
-
-
-def test_matched_asks_the_engine_for_the_other_scorer_only_where_it_needs_it() -> None:
-    spec = default_host().resolve(SelectorSpec, "matched")
-    assert spec.load()(spec.options(selector="adaptive", scorer="unsafe")).other_scorers == ("unsafe",)
-    assert spec.load()(spec.options(counts={"text:attn.out[0]": 1})).other_scorers == ()
-
-
-@pytest.mark.parametrize("count", [0, 21])
-def test_matched_refuses_a_count_that_the_site_cannot_give(count: int) -> None:
-    with pytest.raises(RecipeError, match=rf"has {count} weights at text:attn.out\[1\], which has 20"):
-        matched(counts={SITES[0].name: 1, SITES[1].name: count})
-
-
-def test_matched_refuses_a_site_that_the_other_choice_has_not() -> None:
-    with pytest.raises(RecipeError, match=r"has 0 weights at text:attn.out\[1\]"):
-        matched(counts={SITES[0].name: 1})
-
-
-@pytest.mark.parametrize("record", [None, "{", {"no": "sites"}, {"sites": [{"site": "text:attn.out[0]"}]}])
-def test_matched_refuses_a_patch_without_a_readable_record(tmp_path: Path, record: Any) -> None:
-    folder = str(tmp_path / "none") if record is None else patch_folder(tmp_path / "patch", record)
-    with pytest.raises(PatchError, match="no readable record") as caught:
-        matched(patch=folder)
-    assert str(caught.value).count("\n") == 1
-
-
-@pytest.mark.parametrize("options", [{}, {"selector": "topk", "patch": "x"}, {"counts": {}, "patch": "x"}])
-def test_matched_needs_exactly_one_choice_to_match(options: dict[str, Any]) -> None:
-    with pytest.raises(RecipeError, match="exactly one of selector.patch, selector.selector and selector.counts"):
-        matched(**options)
+# all
 
 
 def test_all_selects_every_weight_even_of_zero_score() -> None:

@@ -1,0 +1,90 @@
+"""The selector `matched`: as many weights per site as another choice has, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import naive
+import pytest
+from score_samples import SITES, same, scores_of
+from torch import Tensor
+
+from editkit.errors import PatchError, RecipeError
+from editkit.plugins import default_host
+from editkit.protocols import SelectionContext
+from editkit.recipe import validate_options
+from editkit.site import Site
+from editkit.specs import SelectorSpec
+from editkit.testing import select
+
+
+def matched(context: SelectionContext | None = None, **options: Any) -> dict[Site, Tensor]:
+    spec = default_host().resolve(SelectorSpec, "matched")
+    made = spec.load()(validate_options(spec.options, options, "selector"))
+    return dict(made.select(scores_of(0), context or SelectionContext()))
+
+
+def patch_folder(folder: Path, record: Any) -> str:
+    folder.mkdir()
+    (folder / "record.json").write_text(record if isinstance(record, str) else json.dumps(record))
+    return str(folder)
+
+
+def test_matched_selects_the_given_counts() -> None:
+    masks = matched(counts={SITES[0].name: 3, SITES[1].name: 20})
+    for site, count in zip(SITES, (3, 20), strict=True):
+        assert same(masks[site], naive.highest(scores_of(0)[site], count))
+
+
+def test_matched_copies_the_counts_of_a_patch(tmp_path: Path) -> None:
+    sites = [{"site": SITES[0].name, "count": 7}, {"site": SITES[1].name, "count": 2}]
+    masks = matched(patch=patch_folder(tmp_path / "patch", {"sites": sites}))
+    assert [int(masks[site].sum()) for site in SITES] == [7, 2]
+
+
+def test_matched_copies_the_counts_of_another_selector_on_another_scorers_scores() -> None:
+    context = SelectionContext(other_scores={"uwm": scores_of(1)})
+    masks = matched(context, selector="adaptive", tau=0.4)
+    for site in SITES:
+        count = int(select("adaptive", scores_of(1)[site], tau=0.4).sum())
+        assert 0 < count < 20
+        assert same(masks[site], naive.highest(scores_of(0)[site], count))
+
+
+def test_matched_passes_a_fraction_on() -> None:
+    context = SelectionContext(other_scores={"magnitude": scores_of(1)})
+    masks = matched(context, selector="topk", scorer="magnitude", fraction=0.25)
+    assert [int(masks[site].sum()) for site in SITES] == [5, 5]
+
+
+def test_matched_asks_the_engine_for_the_other_scorer_only_where_it_needs_it() -> None:
+    spec = default_host().resolve(SelectorSpec, "matched")
+    assert spec.load()(spec.options(selector="adaptive", scorer="unsafe")).other_scorers == ("unsafe",)
+    assert spec.load()(spec.options(counts={"text:attn.out[0]": 1})).other_scorers == ()
+
+
+@pytest.mark.parametrize("count", [0, 21])
+def test_matched_refuses_a_count_that_the_site_cannot_give(count: int) -> None:
+    with pytest.raises(RecipeError, match=rf"has {count} weights at text:attn.out\[1\], which has 20"):
+        matched(counts={SITES[0].name: 1, SITES[1].name: count})
+
+
+def test_matched_refuses_a_site_that_the_other_choice_has_not() -> None:
+    with pytest.raises(RecipeError, match=r"has 0 weights at text:attn.out\[1\]"):
+        matched(counts={SITES[0].name: 1})
+
+
+@pytest.mark.parametrize("record", [None, "{", {"no": "sites"}, {"sites": [{"site": "text:attn.out[0]"}]}])
+def test_matched_refuses_a_patch_without_a_readable_record(tmp_path: Path, record: Any) -> None:
+    folder = str(tmp_path / "none") if record is None else patch_folder(tmp_path / "patch", record)
+    with pytest.raises(PatchError, match="no readable record") as caught:
+        matched(patch=folder)
+    assert str(caught.value).count("\n") == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"selector": "topk", "patch": "x"}, {"counts": {}, "patch": "x"}])
+def test_matched_needs_exactly_one_choice_to_match(options: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match="exactly one of selector.patch, selector.selector and selector.counts"):
+        matched(**options)
