@@ -23,12 +23,17 @@ class Inputs:
 
     Attributes:
         x: [B, T, I] inputs, in the model's dtype.
-        mask: [B, T] bool, the tokens that count.
+        mask: [B, T] bool, the tokens that count; given as None: all of them.
     """
 
-    def __init__(self, x: Tensor, mask: Tensor) -> None:
+    def __init__(self, x: Tensor, mask: Tensor | None) -> None:
         self.x = x
-        self.mask = mask
+        self._mask = mask
+
+    @cached_property
+    def mask(self) -> Tensor:
+        """[B, T] bool: the tokens that count."""
+        return self.x.new_ones(self.x.shape[:2], dtype=torch.bool) if self._mask is None else self._mask
 
     @cached_property
     def count(self) -> Tensor:
@@ -41,10 +46,14 @@ class Inputs:
         # outlying token (CLS) costs no precision, which one pass over x and x^2 in float32 would.
         # Padding is overwritten before it is weighed: it may hold anything, and 0 * NaN is NaN.
         keep = self.mask[:, None, :].float()  # [B, 1, T]
-        first = self.mask.int().argmax(dim=1)[:, None, None]  # [B, 1, 1]
-        origin = self.x.take_along_dim(first, dim=1).float()  # [B, 1, I]
-        origin = torch.where(self.count[:, :, None] > 0, origin, 0)
-        shifted = (self.x.float() - origin).masked_fill_(~self.mask[:, :, None], 0)  # [B, T, I]
+        if self._mask is None:
+            origin = self.x[:, :1].float()  # [B, 1, I]
+            shifted = self.x.float() - origin  # [B, T, I]
+        else:
+            first = self.mask.int().argmax(dim=1)[:, None, None]  # [B, 1, 1]
+            origin = self.x.take_along_dim(first, dim=1).float()
+            origin = torch.where(self.count[:, :, None] > 0, origin, 0)
+            shifted = (self.x.float() - origin).masked_fill_(~self.mask[:, :, None], 0)
         shift = keep @ shifted / self.count[:, :, None].clamp(min=1)  # [B, 1, I]
         variance = keep @ shifted.sub_(shift).square_() / (self.count[:, :, None] - 1).clamp(min=1)
         return (origin + shift).squeeze(1), variance.squeeze(1)

@@ -61,9 +61,11 @@ def score_pairs(
 
     def receive(site: Site, x: Tensor) -> None:
         batch = current[0]
-        mask = batch.mask if batch.mask is not None else x.new_ones(x.shape[:2], dtype=torch.bool)
         size = len(batch.groups)
-        safe, unsafe = (Inputs(x[rows], mask[rows]) for rows in (slice(0, size), slice(size, None)))
+        safe, unsafe = (
+            Inputs(x[rows], None if batch.mask is None else batch.mask[rows])
+            for rows in (slice(0, size), slice(size, None))
+        )
         for side, inputs in (("safe", safe), ("unsafe", unsafe)):
             require_finite(inputs.norm, partial(_where, batch, name_of, side, site))
         weight = live_weight(model, site)

@@ -55,7 +55,7 @@ def score(
     component = choice.build()
     held = weight.float()
     state = component.start(held, site)
-    component.update(state, held, Inputs(safe, _mask(safe, safe_mask)), Inputs(unsafe, _mask(unsafe, unsafe_mask)))
+    component.update(state, held, Inputs(safe, _mask(safe_mask)), Inputs(unsafe, _mask(unsafe_mask)))
     finished: Tensor = component.finish(state, held, site)
     return finished.float()
 
@@ -107,5 +107,5 @@ def _site(tower: Tower, weight: Tensor) -> Site:
     return Site(tower, 0, "mlp.out", "layer", "layer.weight", (outputs, inputs))
 
 
-def _mask(x: Tensor, mask: Tensor | None) -> Tensor:
-    return torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask.bool()
+def _mask(mask: Tensor | None) -> Tensor | None:
+    return None if mask is None else mask.bool()

@@ -22,7 +22,8 @@ class Difference(PairScorer[PriorOptions]):
 
     def factors(self, weight: Tensor, safe: Inputs, unsafe: Inputs) -> Mapping[str, Factors]:
         """Return safe and unsafe saliency."""
-        return {"safe": saliency(weight, safe), "unsafe": saliency(weight, unsafe)}
+        magnitude = weight.abs()
+        return {"safe": saliency(magnitude, safe), "unsafe": saliency(magnitude, unsafe)}
 
     def combine(self, means: Mapping[str, Tensor], weight: Tensor, site: Site) -> Tensor:
         """Return the difference of the means, with the prior."""

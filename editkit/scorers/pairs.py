@@ -90,10 +90,9 @@ def usable_columns(safe: Inputs, unsafe: Inputs) -> Tensor:
     return enough & (safe.norm > 0) & (safe.std > 0) & ~constant
 
 
-def saliency(weight: Tensor, inputs: Inputs) -> Factors:
-    """Return phi / s of Eqs. 8 and 9 for each sample: rows |W| z / I and columns z c / s."""
-    magnitude = weight.abs()
-    rows = inputs.norm @ magnitude.T / weight.shape[1]  # [B, O]
+def saliency(magnitude: Tensor, inputs: Inputs) -> Factors:
+    """Return phi / s of Eqs. 8 and 9 for each sample: rows |W| z / I and columns z c / s; `magnitude` is |W| [O, I]."""
+    rows = inputs.norm @ magnitude.T / magnitude.shape[1]  # [B, O]
     return rows, inputs.norm * magnitude.mean(dim=0) / (inputs.std + EPS)  # [B, I]
 
 

@@ -20,7 +20,7 @@ class Unsafe(PairScorer[PriorOptions]):
 
     def factors(self, weight: Tensor, safe: Inputs, unsafe: Inputs) -> Mapping[str, Factors]:
         """Return unsafe saliency."""
-        return {"unsafe": saliency(weight, unsafe)}
+        return {"unsafe": saliency(weight.abs(), unsafe)}
 
     def combine(self, means: Mapping[str, Tensor], weight: Tensor, site: Site) -> Tensor:
         """Return the mean, with the prior."""

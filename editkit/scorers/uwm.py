@@ -25,8 +25,9 @@ class Uwm(PairScorer[UwmOptions]):
 
     def factors(self, weight: Tensor, safe: Inputs, unsafe: Inputs) -> Mapping[str, Factors]:
         """Return one term, the pairs' ratios, or two, safe and unsafe saliency."""
-        safe_rows, safe_columns = saliency(weight, safe)
-        unsafe_rows, unsafe_columns = saliency(weight, unsafe)
+        magnitude = weight.abs()
+        safe_rows, safe_columns = saliency(magnitude, safe)
+        unsafe_rows, unsafe_columns = saliency(magnitude, unsafe)
         if self.options.aggregation == "means":
             return {"safe": (safe_rows, safe_columns), "unsafe": (unsafe_rows, unsafe_columns)}
         return {"ratio": (_ratio(unsafe_rows, safe_rows), _ratio(unsafe_columns, safe_columns))}
