@@ -96,7 +96,7 @@ def carry_out(plan: Plan, *, output: Path | None = None, save: Path | None = Non
     """
     _check_places(plan, output or default_folder(plan), save)
     patch = make_patch(plan, stage)
-    folder = output or default_folder(plan)
+    folder = output or default_folder(plan)  # anew: a run beside this one may have taken the name meanwhile
     patch.save(folder, write_card(patch.record, folder.name))
     saved = None
     if save is not None:

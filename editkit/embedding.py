@@ -14,12 +14,11 @@ from torch import Tensor
 
 from editkit.cache import Cache, key_of
 from editkit.datasets.images import ImageSource
-from editkit.engine import resolve_device
 from editkit.errors import ModelError
+from editkit.loading import load_model
 from editkit.progress import Stage
 from editkit.protocols import Adapter, Model, ModelFiles
 from editkit.recipe import Compute
-from editkit.scoring import require_finite_weight
 from editkit.site import TOWERS, Tower
 from editkit.streams import Batch, Sink, Unreadable, image_batches, text_batches
 from editkit.variants import Variant, applied
@@ -43,18 +42,15 @@ class Encoder:
     files: ModelFiles
     identity: str
     compute: Compute
+    device: str
     stage: Stage
 
     @cached_property
     def model(self) -> Model:
         """The loaded base model."""
-        with self.stage("loading the model", 1) as advance:
-            device = resolve_device(self.compute.device)
-            model = self.adapter.load(self.files, device=device, dtype=self.compute.dtype, towers=TOWERS)
-            advance(1)
-        for key, tensor in model.module.state_dict().items():
-            require_finite_weight(tensor, key)
-        return model
+        return load_model(
+            self.adapter, self.files, TOWERS, device=self.device, dtype=self.compute.dtype, stage=self.stage
+        )
 
     @cached_property
     def _sites(self) -> Sequence[Any]:

@@ -18,7 +18,8 @@ from editkit.bits import to_bits, to_tensor
 from editkit.cache import Cache, files_key, key_of, remember
 from editkit.calibration import Dropped, pair_batches, usable
 from editkit.datasets.tuples import TupleSet
-from editkit.errors import RecipeError, ScoreError, SiteError
+from editkit.errors import ScoreError, SiteError
+from editkit.loading import load_model, resolve_device
 from editkit.observe import weight_of
 from editkit.patch import Change, Patch
 from editkit.plan import Plan, needs
@@ -26,7 +27,7 @@ from editkit.progress import Stage, silent
 from editkit.protocols import ManipulationContext, Model, SelectionContext
 from editkit.recipe import Choice
 from editkit.record import describe_edit, describe_site
-from editkit.scoring import Scored, require_finite_weight, score_pairs, score_weights
+from editkit.scoring import Scored, score_pairs, score_weights
 from editkit.site import Site, Tower
 from editkit.specs import ScorerSpec
 
@@ -51,14 +52,8 @@ class Run:
     @cached_property
     def model(self) -> Model:
         """The towers that are edited."""
-        compute = self.plan.recipe.compute
-        with self.stage("loading the model", 1) as advance:
-            model = self.plan.adapter.load(
-                self.plan.files, device=self.device, dtype=compute.dtype, towers=self.plan.towers
-            )
-            advance(1)
-        for key, tensor in model.module.state_dict().items():
-            require_finite_weight(tensor, key)
+        plan, dtype = self.plan, self.plan.recipe.compute.dtype
+        model = load_model(plan.adapter, plan.files, plan.towers, device=self.device, dtype=dtype, stage=self.stage)
         self.processing |= model.processing()
         return model
 
@@ -117,7 +112,7 @@ def _score_on_data(run: Run, data: TupleSet, tower: Tower, choices: Mapping[str,
         for site in plan.sites_of(tower)
     }
     entries = {which: cache.load(key) for which, key in keys.items()}
-    skip = getattr(plan.recipe.data.options, "on_bad_item", "error") == "skip"
+    skip = plan.recipe.skips_bad_items
     known = [entry for entry in entries.values() if entry is not None]
     # scores made while skipping are no answer to a run that stops at an unreadable image
     if len(known) == len(entries) and (skip or not any("unreadable image" in beside["dropped"] for _, beside in known)):
@@ -171,21 +166,6 @@ def score_facts(plan: Plan, tower: Tower, identity: str, fingerprint: str) -> di
 def score_key(facts: Mapping[str, Any], choice: Choice, site: Site) -> str:
     """Return the cache key of one site's scores."""
     return key_of({**facts, "scorer": choice.describe(), "target": choice.spec.target, "site": [site.key, site.rows]})
-
-
-def resolve_device(name: str) -> str:
-    """Return the torch device for `auto`, or the one named.
-
-    Raises:
-        RecipeError: there is no such device here.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise RecipeError(f"Device '{name}' cannot be used here.", "Choose --device auto, cpu, cuda or mps.") from error
-    return name
 
 
 def select(plan: Plan, tower: Tower, scored: Mapping[str, Scored]) -> Masks:

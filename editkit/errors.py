@@ -67,6 +67,11 @@ class InstallError(EditkitError):
     """A Python environment in which the libraries do not fit together."""
 
 
+def one_line(error: BaseException) -> str:
+    """Return a foreign exception as its type and message on one line, for use inside a two-line error."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 def did_you_mean(asked: str, known: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the closest of `known`, or an empty string."""
     close = get_close_matches(asked, list(known), n=1, cutoff=0.5)

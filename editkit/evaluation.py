@@ -14,13 +14,13 @@ from editkit.datasets.classes import ClassSet
 from editkit.datasets.digests import image_digests
 from editkit.datasets.tuples import LeftOut, TupleSet, refuse_if_most_are_missing
 from editkit.embedding import Embedded, Encoder
-from editkit.engine import resolve_device
 from editkit.errors import RecipeError
 from editkit.evals.embeddings import Bools, ClassEmbeddings, TupleEmbeddings
 from editkit.evals.options import RetrievalOptions
 from editkit.evals.report import DataFacts, Report, Subject, build_report
 from editkit.evals.retrieval import Retrieval
 from editkit.evals.zeroshot import ZeroShot
+from editkit.loading import resolve_device
 from editkit.models import find_adapter
 from editkit.patch import Patch
 from editkit.plan import default_split
@@ -74,14 +74,14 @@ def run_evaluation(
     evaluation = spec.load()(validate_options(spec.options, dict(options or {}), name))
     loaded = [(path, Patch.load(path)) for path in patches]
     recipe = _resolve(spec, layers, loaded, host)
-    resolve_device(recipe.compute.device)  # also where the cache makes the model unnecessary
+    device = resolve_device(recipe.compute.device)  # now: the cache may make the model unnecessary
     data = _load(spec, recipe)
     adapter_spec = find_adapter(recipe.model, host)
     adapter: Adapter = adapter_spec.load()(adapter_spec.options())
     files = adapter.open(recipe.model)
     variants = _variants(recipe, loaded, adapter, files, host, with_controls=controls)
-    encoder = Encoder(adapter, files, files.checkpoint.identity(), recipe.compute, stage)
-    skip = getattr(recipe.data.options, "on_bad_item", "error") == "skip"
+    encoder = Encoder(adapter, files, files.checkpoint.identity(), recipe.compute, device, stage)
+    skip = recipe.skips_bad_items
     if isinstance(data, TupleSet):
         beside = _knowledge_set(recipe, knowledge, host)
         measured = _measure_tuples(evaluation, data, variants, encoder, loaded, beside, skip_unreadable=skip)

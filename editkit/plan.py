@@ -55,18 +55,14 @@ class Plan:
 
     def memory(self) -> dict[str, int]:
         """Estimate bytes: the loaded model, and the scores' sums of the tower that needs most (one at a time)."""
-        weights = sum(info.stop - info.start for info in self.files.checkpoint.tensors.values())
-        widest = max((info.stop - info.start) // max(1, _count(info.shape)) for info in self._floats())
-        model = weights * BYTES[self.recipe.compute.dtype] // max(1, widest)
+        tensors = self.files.checkpoint.tensors.values()
+        weights = sum(info.stop - info.start for info in tensors)
+        model = sum(info.size for info in tensors) * BYTES[self.recipe.compute.dtype]
         sums = {
             tower: sum(site.size for site in self.sites_of(tower)) * 4 * SUMS[needs(self.scorer(tower))]
             for tower in self.towers
         }
         return {"checkpoint": weights, "model": model, "scores": max(sums.values(), default=0)}
-
-    def _floats(self) -> Sequence[Any]:
-        infos = list(self.files.checkpoint.tensors.values())
-        return [info for info in infos if info.dtype.startswith(("F", "BF"))] or infos
 
 
 def needs(scorer: Choice | None) -> str:
@@ -117,10 +113,3 @@ def default_split(choice: Choice, purpose: str) -> Mapping[str, Any]:
     splits = {"edit": "train", "sweep": "validation", "eval": "test"}
     own = dict(choice.spec.defaults) if isinstance(choice.spec, DatasetSpec) else {}
     return {"calibration.split": own.get(purpose, splits[purpose])}
-
-
-def _count(shape: Sequence[int]) -> int:
-    count = 1
-    for length in shape:
-        count *= length
-    return count

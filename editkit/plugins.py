@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import pluggy
 
 from editkit import hookspecs
-from editkit.errors import PluginError, did_you_mean
+from editkit.errors import PluginError, did_you_mean, one_line
 from editkit.specs import API_VERSION, KINDS, Spec
 
 BUILT_IN = "editkit"
@@ -57,7 +57,7 @@ class Host:
 
     def fail(self, plugin: str, error: BaseException) -> None:
         """Record, on one line, why a plugin or one entry point of it is left out."""
-        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        why = one_line(error)
         self.failures[plugin] = f"{self.failures[plugin]}; {why}" if plugin in self.failures else why
 
     def register(self, plugin: str, implementation: object) -> None:
@@ -126,7 +126,7 @@ class Host:
             try:
                 self.manager.subset_hook_caller("editkit_finished", remove_plugins=others)(record=record, output=output)
             except (Exception, SystemExit) as error:  # an observer must not spoil a finished run
-                failed.append(f"Plugin {plugin} failed in editkit_finished: {type(error).__name__}: {error}")
+                failed.append(f"Plugin {plugin} failed in editkit_finished: {one_line(error)}")
         return failed
 
 
@@ -180,8 +180,7 @@ def _register_file(host: Host, path: Path) -> None:
         module_spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[path.stem]
-        why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise PluginError(f"Plugin file {path} failed: {why}", "Mend the file.") from error
+        raise PluginError(f"Plugin file {path} failed: {one_line(error)}", "Mend the file.") from error
     host.register(path.stem, module)
     if path.stem in host.failures:
         raise PluginError(f"Plugin file {path} failed: {host.failures[path.stem]}", "Mend the file.")

@@ -119,6 +119,11 @@ class Recipe:
         }
 
     @property
+    def skips_bad_items(self) -> bool:
+        """Whether an image that cannot be decoded is left out and named, or stops the run."""
+        return getattr(self.data.options, "on_bad_item", "error") == "skip"
+
+    @property
     def digest(self) -> str:
         """Eight hex digits that name the recipe."""
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:8]

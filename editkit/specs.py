@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from editkit.errors import PluginError
+from editkit.errors import PluginError, one_line
 
 API_VERSION = 1
 """The version of the protocols in this release; a spec of another version is not registered."""
@@ -58,9 +58,8 @@ class Spec:
             from editkit.environment import explain_import_failure
 
             explain_import_failure(error)
-            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise PluginError(
-                f"{self.kind} '{self.name}' cannot be loaded from {self.target}: {why}",
+                f"{self.kind} '{self.name}' cannot be loaded from {self.target}: {one_line(error)}",
                 "Reinstall its distribution, or run `editkit plugins check` for every component's state.",
             ) from error
 

@@ -128,3 +128,20 @@ def plugin_file(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
         if getattr(sys.modules.get(name), "__file__", None) == path:
             del sys.modules[name]
     use_files(())
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model folder of a few small tensors."""
+    from tiny_checkpoints import model_folder
+
+    return model_folder(tmp_path / "model")
+
+
+@pytest.fixture
+def saved(model: Path, tmp_path: Path) -> Path:
+    """A patch that negates some weights of `model`."""
+    from tiny_patches import negated
+
+    negated(model).save(tmp_path / "patch", "# card")
+    return tmp_path / "patch"

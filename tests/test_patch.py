@@ -22,18 +22,6 @@ from editkit.errors import ModelError, OutputError, PatchError
 from editkit.patch import Patch
 from editkit.shard import unsigned
 
-
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return model_folder(tmp_path / "model")
-
-
-@pytest.fixture
-def saved(model: Path, tmp_path: Path) -> Path:
-    negated(model).save(tmp_path / "patch", "# card")
-    return tmp_path / "patch"
-
-
 # the round trip
 
 

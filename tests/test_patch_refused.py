@@ -16,17 +16,6 @@ from editkit.errors import PatchError
 from editkit.patch import Patch
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    return model_folder(tmp_path / "model")
-
-
-@pytest.fixture
-def saved(model: Path, tmp_path: Path) -> Path:
-    negated(model).save(tmp_path / "patch", "# card")
-    return tmp_path / "patch"
-
-
 def rewrite_weights(model: Path, key: str, change: Callable[[Any], Any]) -> None:
     """Write the model's only shard again with one tensor changed."""
     content = tensors()

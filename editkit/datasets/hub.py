@@ -6,7 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 from editkit.datasets.tables import Table
-from editkit.errors import DataError, InstallError
+from editkit.errors import DataError, InstallError, one_line
 
 PREFIX = "hf:"
 
@@ -27,7 +27,7 @@ def read_hub(name: str, split: str) -> Table:
     try:
         data = datasets.load_dataset(name, split=split)
     except Exception as error:  # network, access, unknown split, builder: each has its own type
-        reason = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
+        reason = one_line(error).rstrip(".")
         raise DataError(
             f"{PREFIX}{name}, split '{split}', cannot be loaded: {reason}.",
             "Check name and split, and for a gated data set run `hf auth login`.",

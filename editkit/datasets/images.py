@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from editkit.errors import DataError
+from editkit.errors import DataError, one_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -61,4 +61,4 @@ def _reason(error: Exception) -> str:
         return "it is not an image in a known format"
     if isinstance(error, Image.DecompressionBombError):
         return f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, as a decompression bomb would"
-    return " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
+    return one_line(error).rstrip(".")
