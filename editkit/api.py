@@ -14,6 +14,7 @@ from editkit.engine import make_patch
 from editkit.errors import OutputError
 from editkit.evals.report import Report
 from editkit.evaluation import run_evaluation
+from editkit.named_recipes import origin
 from editkit.outputs import check_free
 from editkit.patch import Applied, Patch
 from editkit.plan import Plan, make_plan
@@ -56,7 +57,7 @@ def edit(
 
     Args:
         data: NAME or NAME:PATH.
-        recipe: a YAML file.
+        recipe: a YAML file, or as text the name of one (`editkit recipes list`).
         settings: any recipe value by dotted path, such as `{"scorer.aggregation": "means"}`.
         output: a new folder for the patch; by default one below `editkit-runs`.
         save: a new folder for the edited model.
@@ -78,7 +79,7 @@ def edit(
         "selector.tau": tau,
         "targets": tuple(targets) if targets else None,
     }
-    layers = [("recipe file", read_recipe(Path(recipe)))] if recipe else []
+    layers = [(origin(recipe), read_recipe(recipe))] if recipe is not None else []
     layers += [("argument", given(values))]
     layers += [("settings", flatten(settings or {}))]
     for place in (output, save):
@@ -121,9 +122,9 @@ def _check_places(plan: Plan, folder: Path, save: Path | None) -> None:
 
 
 def default_folder(plan: Plan) -> Path:
-    """Return `editkit-runs/<scorer>-<recipe digest>[-N]`, never one that exists."""
-    scorer = next((choice.name for tower in plan.towers if (choice := plan.scorer(tower))), "edit")
-    stem = RUNS / f"{scorer}-{plan.recipe.digest}"
+    """Return `editkit-runs/<scorer or manipulator>-<recipe digest>[-N]`, never one that exists."""
+    part = plan.recipe.towers[plan.towers[0]]
+    stem = RUNS / f"{(part.scorer or part.manipulator).spec.name}-{plan.recipe.digest}"
     candidates = (stem if n == 1 else stem.with_name(f"{stem.name}-{n}") for n in count(1))
     return next(folder for folder in candidates if not folder.exists())
 

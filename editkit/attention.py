@@ -1,7 +1,7 @@
 """Make `nn.MultiheadAttention` run its output projection as a module, while it is being observed.
 
-PyTorch's fused attention reads `out_proj.weight` and never calls `out_proj`, so a forward hook on
-it stays silent. Here the module's class is exchanged for one whose forward calls it. No tensor is
+PyTorch's fused attention is one operation that reads its weights, so no linear map of it can be
+seen from outside. Here the module's class is exchanged for one whose forward calls it. No tensor is
 touched; embeddings move by rounding only (1e-6 relative), and not at all once the context is left.
 """
 
@@ -75,9 +75,9 @@ class VisibleAttention(nn.MultiheadAttention):
 
 @contextmanager
 def visible_attention(module: nn.Module, names: Sequence[str]) -> Iterator[None]:
-    """Exchange the class of every plain `nn.MultiheadAttention` that holds one of the modules `names`."""
-    parents = {name.rpartition(".")[0] for name in names}
-    exchanged = [held for name in sorted(parents) if type(held := module.get_submodule(name)) is nn.MultiheadAttention]
+    """Exchange the class of every plain `nn.MultiheadAttention` that is, or holds, one of the modules `names`."""
+    near = {*names, *(name.rpartition(".")[0] for name in names)}
+    exchanged = [held for name in sorted(near) if type(held := module.get_submodule(name)) is nn.MultiheadAttention]
     try:
         for attention in exchanged:
             attention.__class__ = VisibleAttention

@@ -24,8 +24,8 @@ def to_tensor(bits: Bits, dtype: str, key: str) -> Tensor:
             f"Tensor {key} is stored as {dtype}, which cannot be edited.",
             "Use a checkpoint in float32, float16 or bfloat16: quantised weights have to be edited before quantising.",
         )
-    signed = np.ascontiguousarray(bits).view(_SIGNED[bits.itemsize])
-    return torch.from_numpy(signed.copy()).view(DTYPES[dtype])
+    signed = np.array(bits, order="C").view(_SIGNED[bits.itemsize])  # a copy, in which a scalar stays one
+    return torch.from_numpy(signed).view(DTYPES[dtype])
 
 
 def to_bits(tensor: Tensor) -> Bits:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from editkit.datasets.tuples import Item, TupleSet
 from editkit.errors import DataError
 from editkit.protocols import Model
 from editkit.recipe import Calibration, Choice, Compute
-from editkit.site import Site, Tower
-from editkit.streams import Batch, Unreadable, image_batches, refuse_unreadable, text_batches
+from editkit.site import Tower
+from editkit.streams import Batch, Sink, Unreadable, image_batches, refuse_unreadable, text_batches
 
 MINIMUM_TOKENS = 2
 """A standard deviation needs two tokens."""
@@ -27,8 +28,9 @@ class Dropped:
         self.reasons.setdefault(reason, []).append(item.id)
 
     def describe(self) -> dict[str, dict[str, object]]:
-        """Return count and the first ids for each reason."""
-        return {reason: {"count": len(ids), "ids": ids[:20]} for reason, ids in self.reasons.items()}
+        """Return count and the first ids for each reason; several passes may have met the same tuple."""
+        once = {reason: list(dict.fromkeys(ids)) for reason, ids in self.reasons.items()}
+        return {reason: {"count": len(ids), "ids": ids[:20]} for reason, ids in once.items()}
 
 
 def load_tuples(choice: Choice, calibration: Calibration) -> TupleSet:
@@ -49,36 +51,40 @@ def load_tuples(choice: Choice, calibration: Calibration) -> TupleSet:
     return data.select(calibration.concepts, calibration.limit, calibration.per_concept, calibration.seed)
 
 
-def usable(data: TupleSet, tower: Tower, dropped: Dropped) -> tuple[Item, ...]:
-    """Return the tuples that have both sides for `tower`, noting the others.
+def usable(data: TupleSet, towers: Sequence[Tower], dropped: Dropped) -> tuple[Item, ...]:
+    """Return the tuples that have both sides for each of `towers`, noting the others.
 
     Raises:
         DataError: not one has.
     """
     kept = []
     for item in data.items:
-        if item.has_texts if tower == "text" else item.has_images:
-            kept.append(item)
+        if "text" in towers and not item.has_texts:
+            dropped.add("empty caption", item)
+        elif "vision" in towers and not item.has_images:
+            dropped.add("no image", item)
         else:
-            dropped.add("empty caption" if tower == "text" else "no image", item)
+            kept.append(item)
     if not kept:
-        other = "vision:mlp.out" if tower == "text" else "text:attn.out"
+        sides = {"text": "a pair of captions", "vision": "a pair of images"}
+        other = "vision:mlp.out" if towers[0] == "text" else "text:attn.out"
         raise DataError(
-            f"{data.name} has no pair of {'captions' if tower == 'text' else 'images'}, "
-            f"which the {tower} tower is calibrated on.",
-            f"Edit the other tower alone: add --target {other}",
+            f"{data.name} has no tuple with {' and '.join(sides[tower] for tower in towers)}.",
+            f"Edit the other tower alone: add --target {other}"
+            if len(towers) == 1
+            else "Choose a method that looks at one modality (`uwm`), or data with both.",
         )
     return tuple(kept)
 
 
-def require_sides(data: TupleSet, sites: Sequence[Site]) -> None:
-    """Check, before anything heavy, that the data serve every tower that is to be edited.
+def require_sides(data: TupleSet, needed: Sequence[Sequence[Tower]]) -> None:
+    """Check, before anything heavy, that the data serve every group of towers that something looks at.
 
     Raises:
-        DataError: a tower has no pairs.
+        DataError: for one group there is no tuple.
     """
-    for tower in sorted({site.tower for site in sites}):
-        usable(data, tower, Dropped())
+    for towers in needed:
+        usable(data, towers, Dropped())
 
 
 def pair_batches(
@@ -112,6 +118,27 @@ def pair_batches(
         narrowed = _without_short(batch, items, dropped)
         if narrowed is not None:
             yield narrowed
+
+
+def loss_batches(
+    model: Model, items: Sequence[Item], tower: Tower, size: int | None, compute: Compute, on_unreadable: Sink
+) -> Iterator[list[Batch]]:
+    """Yield, for each loss over `size` consecutive tuples, its micro-batches; None: as many as fit one of them.
+
+    The tuples of a loss are part of the method, so they follow the draw, not the captions' lengths.
+    """
+    size = size or compute.batch_size
+    if tower == "text":
+        pairs = [(item.safe_text or "", item.unsafe_text or "") for item in items]
+        for start in range(0, len(pairs), size):
+            batches = text_batches(model, pairs[start : start + size], batch_size=compute.batch_size)
+            yield [replace(batch, groups=tuple(start + group for group in batch.groups)) for batch in batches]
+        return
+    micro = max(part for part in range(1, compute.batch_size + 1) if size % part == 0)  # none may belong to two losses
+    pictures = [(item.safe_image, item.unsafe_image) for item in items if item.safe_image and item.unsafe_image]
+    stream = image_batches(model, pictures, batch_size=micro, workers=compute.workers, on_unreadable=on_unreadable)
+    for _, batches_of_loss in groupby(stream, key=lambda batch: batch.groups[0] // size):
+        yield list(batches_of_loss)
 
 
 def _without_short(batch: Batch, items: Sequence[Item], dropped: Dropped) -> Batch | None:

@@ -1,20 +1,23 @@
 """See the inputs of sites while a model runs, and reduce them to per-sample token statistics.
 
-Nothing here changes a model: hooks and the one swapped class live inside a context manager.
+Nothing here changes a model: what observes it, and the one swapped class, live inside a context manager.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from editkit.attention import visible_attention
 from editkit.errors import SiteError
+from editkit.protocols import Model
 from editkit.site import Site
 
 
@@ -23,12 +26,13 @@ class Inputs:
 
     Attributes:
         x: [B, T, I] inputs, in the model's dtype.
-        mask: [B, T] bool, the tokens that count; given as None: all of them.
+        mask: [B, T] bool, the tokens that count; given as None: all of them. A pooled input has one token (T = 1),
+            whatever the mask of the sample's tokens.
     """
 
     def __init__(self, x: Tensor, mask: Tensor | None) -> None:
         self.x = x
-        self._mask = mask
+        self._mask = None if mask is not None and x.shape[1] == 1 else mask
 
     @cached_property
     def mask(self) -> Tensor:
@@ -74,49 +78,59 @@ class Inputs:
         mean, variance = self._mean_and_variance
         return ((self.count - 1).clamp(min=0) * variance + self.count * mean.square()).sqrt()
 
+    @cached_property
+    def absolute(self) -> Tensor:
+        """[B, I] float32: sum of |x| over real tokens."""
+        held = self.x.float().abs()
+        return (held if self._mask is None else held.masked_fill(~self.mask[:, :, None], 0)).sum(dim=1)
 
-Receive = Callable[[Site, Tensor], None]
+
+Receive = Callable[[Site, Tensor, Tensor], None]
+"""Told a site, its input x [B, T, I] and the output y of the map, as the model computed it.
+
+Where one tensor holds several sites (q, k, v), y may hold the outputs of all: see `outputs_of`."""
+
+LINEAR = frozenset(
+    (functional.linear, torch.matmul, Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__, torch.mm, Tensor.mm)
+)
 
 
 @contextmanager
-def observe(module: nn.Module, sites: Sequence[Site], receive: Receive) -> Iterator[Observer]:
-    """Call `receive(site, x)` with x [B, T, I] each time a site's module runs, until the context is left.
-
-    Raises:
-        SiteError: a site has no module of its own, so its input cannot be seen.
-    """
-    observer = Observer(sites, receive)
-    with ExitStack() as stack:
-        stack.enter_context(visible_attention(module, [site.module for site in sites]))
-        for site in sites:
-            if not site.module:
-                raise SiteError(
-                    f"{site.name} is a bare parameter: no module receives its input.",
-                    "Choose a scorer that needs weights only (`magnitude`, `random`), or other targets.",
-                )
-            handle = module.get_submodule(site.module).register_forward_pre_hook(observer.hook(site), with_kwargs=True)
-            stack.callback(handle.remove)
+def observe(model: Model, sites: Sequence[Site], receive: Receive) -> Iterator[Observer]:
+    """Call `receive(site, x, y)` each time a site's map runs, until the context is left."""
+    observer = Observer(model, sites, receive)
+    with visible_attention(model.module, [site.module for site in sites]), observer:
         yield observer
 
 
-class Observer:
-    """Counts how often each site ran, so that a site which did not is an error and never an empty score."""
+class Observer(TorchFunctionMode):
+    """Sees linear maps by their weights, whatever module they belong to, or none (open_clip's `proj`).
 
-    def __init__(self, sites: Sequence[Site], receive: Receive) -> None:
+    It counts how often each site ran, so that a site which did not is an error and never an empty score.
+    """
+
+    def __init__(self, model: Model, sites: Sequence[Site], receive: Receive) -> None:
+        super().__init__()
         self._receive = receive
         self._runs = dict.fromkeys(sites, 0)
+        self._sites: dict[tuple[int, int], list[Site]] = {}
+        for site in sites:
+            held = model.parameter(site.key)
+            # a fused tensor is used whole by some libraries and in parts by others
+            for tensor in (held,) if site.rows is None else (held, held[site.rows[0] : site.rows[1]]):
+                known = self._sites.setdefault(_name(tensor), [])
+                if site not in known:
+                    known.append(site)
 
-    def hook(self, site: Site) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
-        """Return the hook that hands `site`'s input on, batch first."""
-
-        def on_forward(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            x = args[0] if args else next(iter(kwargs.values()))
-            if isinstance(module, nn.MultiheadAttention) and not module.batch_first:
-                x = x.transpose(0, 1)
-            self._runs[site] += 1
-            self._receive(site, x if x.dim() == 3 else x[:, None, :])
-
-        return on_forward
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run `func`; if it is a linear map by a site's weight, tell the receiver."""
+        y = func(*args, **(kwargs or {}))
+        if func in LINEAR and len(args) > 1:
+            for site in self._sites.get(_name(args[1]), ()):
+                x = args[0]
+                self._runs[site] += 1
+                self._receive(site, x if x.dim() == 3 else x[:, None, :], y)
+        return y
 
     def expect_one_run(self) -> None:
         """Check that each site ran once since the last call.
@@ -133,9 +147,21 @@ class Observer:
             self._runs[site] = 0
 
 
+def _name(weight: Tensor) -> tuple[int, int]:
+    return weight.data_ptr(), weight.numel()
+
+
+def outputs_of(y: Tensor, site: Site) -> Tensor:
+    """Return a site's part [B, T, O] of the output of its map, or of its gradient."""
+    y = y if y.dim() == 3 else y[:, None, :]
+    return y if site.rows is None or y.shape[-1] == site.shape[0] else y[..., site.rows[0] : site.rows[1]]
+
+
 def weight_of(parameter: Tensor, site: Site) -> Tensor:
     """Return the site's weight [O, I] as a view of the checkpoint tensor that holds it."""
     held = parameter.detach()
+    if site.role == "tensor":
+        return held.view(site.shape)
     if site.rows is not None:
         held = held[site.rows[0] : site.rows[1]]
     return held.T if site.transposed else held

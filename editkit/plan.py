@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import Tensor
+
+from editkit.bits import to_tensor
 from editkit.calibration import load_tuples, require_sides
+from editkit.checkpoint import Checkpoint
+from editkit.combination import WHOLE
 from editkit.datasets.tuples import TupleSet
-from editkit.errors import SiteError
+from editkit.errors import ModelError, RecipeError, SiteError
 from editkit.models import find_adapter
+from editkit.moments import memory_of
+from editkit.observe import weight_of
 from editkit.plugins import Host
 from editkit.protocols import Adapter, ModelFiles
-from editkit.recipe import Choice, Layer, Recipe, resolve
+from editkit.recipe import Choice, Layer, Recipe, resolve, validate_options
 from editkit.site import TOWERS, Site, Tower, match_targets
-from editkit.specs import DatasetSpec, ScorerSpec
+from editkit.specs import DatasetSpec, ManipulatorSpec, ScorerSpec
+from editkit.whole import shapes_of, whole_tensors
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-SUMS = {"weights": 1, "inputs": 3, "gradients": 2}
+SUMS = {"weights": 1, "inputs": 3, "gradients": 4, "sample-gradients": 5}
 """Float32 matrices [O, I] per site that a scorer holds at its peak: its sums and the finished scores."""
 
 
@@ -43,9 +51,73 @@ class Plan:
         """Return the sites of one tower, in the model's order."""
         return [site for site in self.sites if site.tower == tower]
 
-    def scorer(self, tower: Tower) -> Choice | None:
-        """Return the tower's scorer."""
-        return self.recipe.towers[tower].scorer
+    def scorers(self, tower: Tower) -> dict[str, Choice]:
+        """Return the tower's scorer as "scorer", and those its selector and manipulator ask for by their labels."""
+        part = self.recipe.towers[tower]
+        wanted = {"scorer": part.scorer} if part.scorer else {}
+        for component in (part.selector.build(), part.manipulator.build()):
+            for label, asked in getattr(component, "other_scorers", {}).items():
+                spec = self.host.resolve(ScorerSpec, asked["name"])
+                given = {name: value for name, value in asked.items() if name != "name"}
+                wanted[label] = Choice(spec.name, spec, validate_options(spec.options, given, f"scorer {spec.name}"))
+        return wanted
+
+    def manipulator_needs(self, tower: Tower) -> frozenset[str]:
+        """Return the statistics that the tower's manipulator asks for."""
+        spec = self.recipe.towers[tower].manipulator.spec
+        return frozenset(spec.needs) if isinstance(spec, ManipulatorSpec) else frozenset()
+
+    def other_checkpoint(self, tower: Tower) -> Checkpoint | None:
+        """Return the checkpoint that the tower's manipulator takes weights from, if it does.
+
+        Raises:
+            ModelError: there is none, or it is of another architecture.
+        """
+        source = getattr(self.recipe.towers[tower].manipulator.build(), "other_checkpoint", None)
+        if source is None:
+            return None
+        spec = find_adapter(source, self.host)
+        other: Checkpoint = spec.load()(spec.options()).open(source).checkpoint
+        mine, theirs = (shapes_of(checkpoint) for checkpoint in (self.files.checkpoint, other))
+        differing = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
+        if differing:
+            here, there = (held.get(differing[0]) for held in (mine, theirs))
+            raise ModelError(
+                f"{source} is of another architecture than {self.files.source}: {differing[0]} is "
+                f"{list(there) if there is not None else 'missing'} there and "
+                f"{list(here) if here is not None else 'missing'} here (tensors that differ: {len(differing)}).",
+                "Blend with a checkpoint of the same architecture, in the same library's format.",
+            )
+        return other
+
+    def is_sequential(self, tower: Tower) -> bool:
+        """Whether each site is fitted on the model with the sites before it edited."""
+        return bool(getattr(self.recipe.towers[tower].manipulator.build(), "sequential", False))
+
+    def groups(self, tower: Tower, sites: Sequence[Site]) -> list[list[Site]]:
+        """Return the sites in the groups whose statistics are taken together: one pass over the data for each."""
+        if not self._streams_moments(tower):
+            return [list(sites)]
+        if self.is_sequential(tower):
+            return [[site] for site in sites]
+        groups: list[list[Site]] = []
+        free = 0
+        for site in sites:
+            size = self._moments_size(site)
+            if size > free or not groups:  # a site too large for the memory is alone in its group
+                groups.append([])
+                free = int(self.recipe.compute.memory)
+            groups[-1].append(site)
+            free -= size
+        return groups
+
+    @property
+    def seen_towers(self) -> tuple[Tower, ...]:
+        """The towers that have to be loaded: the edited ones, and both where a method looks across."""
+        across = any(
+            needs(choice).endswith("gradients") for tower in self.towers for choice in self.scorers(tower).values()
+        ) or any("embeddings" in self.manipulator_needs(site.tower) for site in self.sites if site.role == "proj")
+        return TOWERS if across else self.towers
 
     @property
     def untouched_towers(self) -> tuple[Tower, ...]:
@@ -59,15 +131,43 @@ class Plan:
         weights = sum(info.stop - info.start for info in tensors)
         model = sum(info.size for info in tensors) * BYTES[self.recipe.compute.dtype]
         sums = {
-            tower: sum(site.size for site in self.sites_of(tower)) * 4 * SUMS[needs(self.scorer(tower))]
+            tower: sum(
+                sum(site.size for site in self.sites_of(tower)) * 4 * SUMS[needs(choice)]
+                for choice in self.scorers(tower).values()
+            )
             for tower in self.towers
         }
-        return {"checkpoint": weights, "model": model, "scores": max(sums.values(), default=0)}
+        estimate = {"checkpoint": weights, "model": model, "scores": max(sums.values(), default=0)}
+        moments = max((self.moments_memory(tower) for tower in self.towers), default=0)
+        return estimate | ({"moments": moments} if moments else {})
+
+    def moments_memory(self, tower: Tower) -> int:
+        """Return how many bytes the statistics of a tower's largest group of sites take; 0 where there are none."""
+        if not self._streams_moments(tower):
+            return 0
+        groups = self.groups(tower, self.sites_of(tower))
+        return max(sum(self._moments_size(site) for site in group) for group in groups)
+
+    def passes(self, tower: Tower) -> int:
+        """Return how often the calibration data run through a tower for the moments that its manipulator needs."""
+        return len(self.groups(tower, self.sites_of(tower))) if self._streams_moments(tower) else 0
+
+    def _streams_moments(self, tower: Tower) -> bool:
+        return bool(self.manipulator_needs(tower) & {"mean-inputs", "second-moments"})
+
+    def _moments_size(self, site: Site) -> int:
+        return memory_of(site, second="second-moments" in self.manipulator_needs(site.tower))
 
 
-def needs(scorer: Choice | None) -> str:
-    """Return what a scorer needs: "weights", "inputs" or "gradients"; nothing is the same as weights."""
-    return scorer.spec.needs if scorer is not None and isinstance(scorer.spec, ScorerSpec) else "weights"
+def needs(scorer: Choice) -> str:
+    """Return what a scorer needs: "weights", "inputs", "gradients" or "sample-gradients"."""
+    return scorer.spec.needs if isinstance(scorer.spec, ScorerSpec) else "weights"
+
+
+def read_weight(plan: Plan, site: Site) -> Tensor:
+    """Return a site's weight [O, I] as the checkpoint stores it."""
+    checkpoint = plan.files.checkpoint
+    return weight_of(to_tensor(checkpoint.read(site.key), checkpoint.info(site.key).dtype, site.key), site)
 
 
 def make_plan(layers: Sequence[tuple[str, Layer]], host: Host) -> Plan:
@@ -87,25 +187,77 @@ def make_plan(layers: Sequence[tuple[str, Layer]], host: Host) -> Plan:
     own: list[tuple[str, Layer]] = [
         ("data set", default_split(first.data, "edit")),
         ("adapter", {"targets": adapter.default_targets(files)}),
+        *_meant_for(first, adapter.default_targets(files), all_sites),
     ]
     recipe = resolve([*own, *layers], host)
-    sites = match_targets(recipe.targets, all_sites)
+    whole = recipe.targets == WHOLE
+    if not whole and set(WHOLE) & set(recipe.targets):
+        raise RecipeError(
+            "Target 'all' takes every tensor, so another target beside it would do nothing.", "Give one or the other."
+        )
+    sites = whole_tensors(files.checkpoint, all_sites) if whole else match_targets(recipe.targets, all_sites)
     plan = Plan(recipe, host, adapter, files, tuple(all_sites), tuple(sites), None)
-    for tower in plan.towers:  # what cannot be built must not be found out after an hour of scoring
-        recipe.towers[tower].selector.build()
-        recipe.towers[tower].manipulator.build()
-    looking = [site for site in sites if needs(plan.scorer(site.tower)) != "weights"]
-    for site in looking:
-        if site.role == "proj" and needs(plan.scorer(site.tower)) == "inputs":
-            raise SiteError(
-                f"{site.name} sees one token per sample (the pooled output), so its inputs have no spread over tokens.",
-                "Take it out of the targets, or score it by its weights (`magnitude`, `random`).",
-            )
+    _require_sense(plan)
+    looking = [towers for tower in plan.towers if (towers := _looks_at(plan, tower))]
     if not looking:
         return plan
     data = load_tuples(recipe.data, recipe.calibration)
     require_sides(data, looking)
-    return Plan(recipe, host, adapter, files, tuple(all_sites), tuple(sites), data)
+    return replace(plan, data=data)
+
+
+def _meant_for(recipe: Recipe, targets: Sequence[str], sites: Sequence[Site]) -> list[tuple[str, Layer]]:
+    """Return the layer with the default targets that the towers' manipulators are meant for, if they say so."""
+    chosen = list(targets)
+    implied = ""
+    for tower in TOWERS:
+        spec = recipe.towers[tower].manipulator.spec
+        role = spec.role if isinstance(spec, ManipulatorSpec) else ""
+        if role and any((site.tower, site.role) == (tower, role) for site in sites):
+            chosen = [target for target in chosen if not target.startswith(f"{tower}:")] + [f"{tower}:{role}"]
+            implied = f"implied by {spec.name}"
+    return [(implied, {"targets": tuple(chosen)})] if implied else []
+
+
+def _looks_at(plan: Plan, tower: Tower) -> tuple[Tower, ...]:
+    """Return the towers whose items the edit of one tower needs."""
+    wanted = {needs(choice) for choice in plan.scorers(tower).values()}
+    asked = plan.manipulator_needs(tower)
+    projects = any(site.role == "proj" for site in plan.sites_of(tower))
+    if wanted & {"gradients", "sample-gradients"} or ("embeddings" in asked and projects):
+        return TOWERS
+    return (tower,) if "inputs" in wanted or asked else ()
+
+
+def _require_sense(plan: Plan) -> None:
+    """Check what would otherwise be found out after an hour of scoring.
+
+    Raises:
+        SiteError: a scorer needs a spread over tokens where a site sees one token.
+        RecipeError: a component cannot be built, or does not serve whole tensors.
+        ModelError: another checkpoint that is asked for does not fit.
+    """
+    for tower in plan.towers:
+        plan.other_checkpoint(tower)
+        check = getattr(plan.recipe.towers[tower].manipulator.build(), "check", lambda site: None)
+        for site in plan.sites_of(tower):
+            check(site)
+        for choice in plan.scorers(tower).values():
+            for site in plan.sites_of(tower):
+                if site.role == "proj" and isinstance(choice.spec, ScorerSpec) and choice.spec.spread:
+                    raise SiteError(
+                        f"{site.name} sees one token per sample (the pooled output), so its inputs have no spread over "
+                        f"tokens, which scorer '{choice.name}' needs.",
+                        "Take it out of the targets, or score it by `wanda-ratio`, `gradient` or its weights.",
+                    )
+        looking = [choice.name for choice in plan.scorers(tower).values()]
+        looking += [plan.recipe.towers[tower].manipulator.name] if plan.manipulator_needs(tower) else []
+        if plan.recipe.targets == WHOLE and looking:
+            raise RecipeError(
+                "Target 'all' takes every tensor of the checkpoint, most of which are no linear maps: "
+                f"{looking[0]} has nothing to look at there.",
+                "Use it with `blend` or `scale`, or name sites such as text:attn.out.",
+            )
 
 
 def default_split(choice: Choice, purpose: str) -> Mapping[str, Any]:

@@ -12,9 +12,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
+from hashlib import sha256
 from importlib import metadata, util
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import pluggy
 
@@ -90,6 +91,7 @@ class Host:
                         raise TypeError(
                             f"{spec.kind} '{spec.name}' is for API {spec.api}, this editkit has {API_VERSION}"
                         )
+                    _require_words(spec)
                     yield spec
 
     def of_kind(self, kind: type[AnySpec]) -> dict[str, AnySpec]:
@@ -114,7 +116,7 @@ class Host:
         broken = "".join(f" Plugin {plugin} could not be loaded ({why})." for plugin, why in self.failures.items())
         raise PluginError(
             f"Unknown {kind.kind} '{name}'.{did_you_mean(name, known)}{broken}",
-            f"Choose one of: {', '.join(known) or 'none installed'}."
+            f"Choose one of: {', '.join(known) or 'none installed'}; or load the file that brings it: --plugin FILE.py."
             + (" `editkit plugins check` says what is wrong with the plugin." if broken else ""),
         )
 
@@ -128,6 +130,36 @@ class Host:
             except (Exception, SystemExit) as error:  # an observer must not spoil a finished run
                 failed.append(f"Plugin {plugin} failed in editkit_finished: {one_line(error)}")
         return failed
+
+
+def _require_words(spec: Spec) -> None:
+    """Check the fields of a spec that are one word of a few, or a set of them (`needs`, `acts_on`)."""
+    for name, words, several in _words()[spec.kind]:
+        given = getattr(spec, name)
+        held = given if several else (given,)
+        if isinstance(held, str) or not set(held) <= set(words):
+            what = "a set of" if several else "one of"
+            raise TypeError(f"{spec.kind} '{spec.name}' has {name} = {given!r}, not {what} {', '.join(words)}")
+
+
+@cache
+def _words() -> dict[str, list[tuple[str, tuple[str, ...], bool]]]:
+    """Return, by kind of spec, the names of such fields, their words, and whether a field holds several."""
+    found: dict[str, list[tuple[str, tuple[str, ...], bool]]] = {}
+    for kind in KINDS:
+        fields = found.setdefault(kind.kind, [])
+        for name, hint in get_type_hints(kind).items():
+            several = get_origin(hint) is frozenset
+            word = get_args(hint)[0] if several else hint
+            if get_origin(word) is Literal:
+                fields.append((name, get_args(word), several))
+    return found
+
+
+def code_digest(spec: Spec) -> str:
+    """Return the sha256 of the file that a component's code is in: what it made is cached under it."""
+    found = util.find_spec(spec.target.partition(":")[0])
+    return sha256(Path(found.origin).read_bytes()).hexdigest() if found and found.origin else ""
 
 
 def _wanted() -> set[str] | None:
@@ -203,6 +235,11 @@ def use_files(files: tuple[Path, ...]) -> None:
     global _files
     _files = files
     default_host.cache_clear()
+
+
+def used_files() -> tuple[Path, ...]:
+    """Return the plugin files of the host, as they were given."""
+    return _files
 
 
 @cache

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from editkit.checkpoint import Checkpoint
+    from editkit.moments import Embedded, Moments
     from editkit.observe import Inputs
 
 State = dict[str, "Tensor"]
@@ -38,15 +39,76 @@ class Scorer(Protocol):
 
 
 @dataclass(frozen=True)
+class TupleEmbeddings:
+    """Normalised float32 embeddings [B, D] of B tuples: `own` of the tower scored, `other` of the frozen one."""
+
+    own_safe: Tensor
+    own_unsafe: Tensor
+    other_safe: Tensor
+    other_unsafe: Tensor
+
+
+class BatchGradientScorer(Protocol):
+    """Scores a site from the gradients of a loss over batches of tuples (`needs="gradients"`)."""
+
+    def loss_batch(self, tower: Tower) -> int | None:
+        """Return how many tuples one loss is taken over; None: any number, the loss is a mean of single tuples'."""
+
+    def loss(self, embedded: TupleEmbeddings) -> Tensor:
+        """Return the scalar loss of B tuples; gradients reach the tower through what is not detached."""
+
+    def start(self, weight: Tensor, site: Site) -> State:
+        """Return empty sums for one site; `weight` is [O, I] float32."""
+
+    def update(self, state: State, weight: Tensor, gradient: Tensor, tuples: int) -> None:
+        """Add the gradient [O, I] float32 of one loss over `tuples` tuples, in place."""
+
+    def finish(self, state: State, weight: Tensor, site: Site) -> Tensor:
+        """Return the scores, [O, I] float32, finite."""
+
+
+class SampleGradientScorer(Protocol):
+    """Scores a site from the gradients of single samples (`needs="sample-gradients"`).
+
+    `sides` are the sides of the tuples whose gradients it wants, of "safe" and "unsafe".
+    """
+
+    sides: tuple[str, ...]
+
+    def loss(self, own: Tensor, other: Tensor, other_twin: Tensor) -> Tensor:
+        """Return B losses [B], each of its own sample only.
+
+        Args:
+            own: [B, D] embeddings of one side's samples in the tower that is scored.
+            other: [B, D] the same side's embeddings in the other tower, frozen.
+            other_twin: [B, D] the opposite side's embeddings in the other tower, frozen.
+        """
+
+    def start(self, weight: Tensor, site: Site) -> State:
+        """Return empty sums for one site; `weight` is [O, I] float32."""
+
+    def update(self, state: State, weight: Tensor, side: str, gradients: Tensor) -> None:
+        """Add the gradients [n, O, I] float32 of n samples of one side, in place."""
+
+    def finish(self, state: State, weight: Tensor, site: Site) -> Tensor:
+        """Return the scores, [O, I] float32, finite."""
+
+
+OtherScorers = Mapping[str, Mapping[str, Any]]
+"""Scores that a selector or manipulator asks for (its attribute `other_scorers`): the scorer's `name` and options,
+by the label under which the context has them."""
+
+
+@dataclass(frozen=True)
 class SelectionContext:
-    """What a selector may know beside the scores: the seed, and scores of other scorers it asked for."""
+    """What a selector may know beside the scores: the seed, and the other scores it asked for, by label and site."""
 
     seed: int = 0
     other_scores: Mapping[str, Mapping[Site, Tensor]] = field(default_factory=dict)
 
 
 class Selector(Protocol):
-    """Chooses weights. Built as `Selector(options)`."""
+    """Chooses weights. Built as `Selector(options)`. It may leave a site out, but not every site of a tower."""
 
     def select(self, scores: Mapping[Site, Tensor], context: SelectionContext) -> Mapping[Site, Tensor]:
         """Return a bool mask [O, I] for every site of `scores`."""
@@ -54,14 +116,26 @@ class Selector(Protocol):
 
 @dataclass(frozen=True)
 class ManipulationContext:
-    """What a manipulator may know beside weights and masks: the statistics it named in `needs`."""
+    """What a manipulator may know beside weights and masks: what its spec's `needs` and its attributes asked for."""
 
     seed: int = 0
-    statistics: Mapping[str, Mapping[Site, Tensor]] = field(default_factory=dict)
+    moments: Mapping[Site, Moments] = field(default_factory=dict)
+    """Of the sites' inputs on the calibration pairs ("mean-inputs", "second-moments")."""
+    own_modality: Embedded | None = None
+    """This tower's embeddings of the calibration tuples, of the unedited model ("embeddings", at `proj` sites)."""
+    other_modality: Embedded | None = None
+    """The other tower's."""
+    other_scores: Mapping[str, Mapping[Site, Tensor]] = field(default_factory=dict)
+    """By label and site, for a manipulator with an attribute `other_scorers`."""
+    other_weights: Mapping[Site, Tensor] = field(default_factory=dict)
+    """Weights [O, I] of the checkpoint that a manipulator's attribute `other_checkpoint` names."""
 
 
 class Manipulator(Protocol):
-    """Gives selected weights new values. Built as `Manipulator(options)`."""
+    """Gives selected weights new values. Built as `Manipulator(options)`.
+
+    It may have `check(site)`, which raises a SiteError for a site it cannot change, before anything is computed.
+    """
 
     def apply(
         self, site: Site, weight: Tensor, bias: Tensor | None, mask: Tensor, context: ManipulationContext

@@ -11,10 +11,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ByteSize, Field, ValidationError
 
+from editkit.combination import imply, require_sense, require_used
 from editkit.errors import RecipeError, did_you_mean
 from editkit.plugins import Host
 from editkit.site import TOWERS, Tower
@@ -26,6 +27,9 @@ COMPONENTS: dict[str, type[Spec]] = {
     "selector": SelectorSpec,
     "manipulator": ManipulatorSpec,
 }
+OPEN_MAPPINGS = ("counts", "other_options")
+"""Options that are mappings themselves."""
+
 Layer = Mapping[str, Any]
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
@@ -58,6 +62,9 @@ class Compute(Options):
     batch_size: int = Field(32, ge=1)
     workers: int = Field(2, ge=0)
     cache: bool = True
+    memory: ByteSize = Field(
+        ByteSize(4 * 10**9), description="for statistics of sites, such as 8GB", validate_default=True
+    )
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if not isinstance(key, str):
             raise RecipeError(f"Recipe key {key!r} is not text.", "Quote it, or mend the file.")
         path = f"{prefix}{key}"
-        if isinstance(value, Mapping) and path.split(".")[-1] not in ("counts",):
+        if isinstance(value, Mapping) and path.split(".")[-1] not in OPEN_MAPPINGS:
             flat |= flatten(value, f"{path}.")
         elif path.removeprefix("text.").removeprefix("vision.") in COMPONENTS:  # `selector.selector` is an option
             flat[f"{path}.name"] = "none" if value is None else value
@@ -149,14 +156,17 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
-    """Read a YAML recipe as a layer.
+def read_recipe(recipe: str | Path) -> dict[str, Any]:
+    """Read a YAML recipe, a file or one that editkit has by name, as a layer.
 
     Raises:
-        RecipeError: there is no such file, or it is no mapping.
+        RecipeError: there is no such file or name, or it is no mapping.
     """
     import yaml
 
+    from editkit.named_recipes import recipe_file
+
+    path = recipe_file(recipe)
     try:
         tree = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
@@ -247,11 +257,7 @@ def _build(values: dict[str, Any], origins: dict[str, str], host: Host) -> Recip
         targets = (targets,)
     if not isinstance(targets, (list, tuple)) or not all(isinstance(target, str) for target in targets):
         raise RecipeError(f"targets = {targets!r}: this is no list of targets.", "Write targets: [text:attn.out].")
-    towers: dict[Tower, TowerRecipe] = {}
-    for tower in TOWERS:
-        own = _for_tower(values, tower)
-        scorer = None if own["scorer.name"] == "none" else _choose("scorer", own, host)
-        towers[tower] = TowerRecipe(scorer, _choose("selector", own, host), _choose("manipulator", own, host))
+    towers = {tower: _tower(values, origins, tower, tuple(targets), host) for tower in TOWERS}
     return Recipe(
         model=values["model"],
         data=_choose("data", values, host),
@@ -261,6 +267,28 @@ def _build(values: dict[str, Any], origins: dict[str, str], host: Host) -> Recip
         towers=towers,
         origins=origins,
     )
+
+
+def _tower(values: Layer, origins: dict[str, str], tower: Tower, targets: tuple[str, ...], host: Host) -> TowerRecipe:
+    whole, own = _for_tower(values, tower), _below(values, tower)
+    shared = [path for path in values if origins.get(path) != "default"]
+    implied = imply(whole, own, shared, targets, host)
+    if "manipulator.name" in own:  # what it implies is this tower's alone: shared options belong to the other one
+        whole = {path: value for path, value in whole.items() if path in own or path.split(".")[0] not in implied}
+    require_used(tower, whole, implied, host)
+    for kind, (name, reason) in implied.items():
+        whole[f"{kind}.name"] = name
+        origins[f"{tower}.{kind}.name"] = f"implied by {reason}"
+    scorer = None if whole["scorer.name"] == "none" else _choose("scorer", whole, host)
+    selector, manipulator = _choose("selector", whole, host), _choose("manipulator", whole, host)
+    require_sense(
+        tower,
+        cast(ScorerSpec, scorer.spec) if scorer else None,
+        cast(SelectorSpec, selector.spec),
+        cast(ManipulatorSpec, manipulator.spec),
+        getattr(selector.options, "axis", None),
+    )
+    return TowerRecipe(scorer, selector, manipulator)
 
 
 def _for_tower(values: Layer, tower: Tower) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from editkit.site import Site
 
 if TYPE_CHECKING:
-    from editkit.engine import Run
+    from editkit.run import Run
 
 SCHEMA = "editkit.patch-record/1"
 NEARLY_WHOLE = 0.9
@@ -33,6 +33,8 @@ def describe_site(site: Site, mask: Tensor, scores: Tensor | None, weight: Tenso
         count and share of the selected weights; mass, their share of the positive scores; negative, the share of
         negative scores in the sum of |score|; columns and rows, the share of selected weights that lie in columns
         and rows of which nine tenths or more are selected; weight_correlation, Pearson's between mask and |W|.
+        Where the site lies in the tensor `key`: tensor_rows, the first row and the one after the last (None: all of
+        them), and transposed, whether they are stored [I, O].
     """
     count = int(mask.sum())
     description: dict[str, Any] = {
@@ -42,6 +44,8 @@ def describe_site(site: Site, mask: Tensor, scores: Tensor | None, weight: Tenso
         "layer": site.layer,
         "key": site.key,
         "shape": list(site.shape),
+        "tensor_rows": None if site.rows is None else list(site.rows),
+        "transposed": site.transposed,
         "count": count,
         "share": count / site.size,
         "columns": _whole(mask, 0),
@@ -65,10 +69,10 @@ def _whole(mask: Tensor, axis: int) -> float:
 
 def _correlation(mask: Tensor, weight: Tensor) -> float:
     chosen, magnitude = mask.double().flatten(), weight.abs().double().flatten()
-    spread = chosen.std() * magnitude.std()
+    spread = chosen.std(correction=0) * magnitude.std(correction=0)
     if not bool(spread > 0):
         return 0.0
-    covariance = ((chosen - chosen.mean()) * (magnitude - magnitude.mean())).sum() / (len(chosen) - 1)
+    covariance = ((chosen - chosen.mean()) * (magnitude - magnitude.mean())).mean()
     return float(covariance / spread)
 
 
@@ -94,6 +98,9 @@ def describe_edit(run: Run, sites: Sequence[Mapping[str, Any]]) -> dict[str, Any
         "versions": versions(),
         "device": run.device,
     }
+    for tower in plan.towers:
+        if other := plan.other_checkpoint(tower):
+            record.setdefault("other_checkpoints", {})[tower] = other.identity()
     if plan.data is not None:
         record["data"] = {
             "name": plan.data.name,

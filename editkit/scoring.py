@@ -11,7 +11,7 @@ from torch import Tensor
 
 from editkit.errors import ModelError, ScoreError
 from editkit.observe import Inputs, observe, require_finite, weight_of
-from editkit.protocols import Model, Scorer, State
+from editkit.protocols import BatchGradientScorer, Model, SampleGradientScorer, Scorer, State
 from editkit.site import Site, Tower
 from editkit.streams import Batch
 
@@ -57,9 +57,10 @@ def score_pairs(
         require_finite_weight(weight, site.key)
         for name, scorer in scorers.items():
             states[name, site] = scorer.start(weight, site)
+    versions = {site.key: model.parameter(site.key)._version for site in sites}
     current: list[Batch] = []
 
-    def receive(site: Site, x: Tensor) -> None:
+    def receive(site: Site, x: Tensor, y: Tensor) -> None:
         batch = current[0]
         size = len(batch.groups)
         safe, unsafe = (
@@ -73,7 +74,7 @@ def score_pairs(
             scorer.update(states[name, site], weight, safe, unsafe)
 
     pairs = 0
-    with torch.no_grad(), observe(model.module, sites, receive) as observer:
+    with torch.no_grad(), observe(model, sites, receive) as observer:
         for batch in batches:
             current[:] = [batch]
             encode(batch.inputs)
@@ -82,8 +83,14 @@ def score_pairs(
             on_batch(len(batch.groups))
     if not pairs:
         raise ScoreError(f"No pair was left to calibrate the {tower} tower on.", "Check captions, images and limits.")
+    if any(model.parameter(key)._version != version for key, version in versions.items()):
+        raise ScoreError(
+            f"One of the scorers {', '.join(scorers)} changed the model's weights.",
+            "This is a defect of the scorer, which must leave `weight` alone: tell its author.",
+        )
     return {
-        name: _finish(name, scorer, states, sites, lambda s: live_weight(model, s)) for name, scorer in scorers.items()
+        name: finish_scores(name, scorer, states, sites, lambda s: live_weight(model, s))
+        for name, scorer in scorers.items()
     }
 
 
@@ -94,7 +101,7 @@ def score_weights(scorers: Mapping[str, Scorer], weights: Mapping[Site, Tensor])
     finished = {}
     for name, scorer in scorers.items():
         states = {(name, site): scorer.start(weight, site) for site, weight in weights.items()}
-        finished[name] = _finish(name, scorer, states, list(weights), weights.__getitem__)
+        finished[name] = finish_scores(name, scorer, states, list(weights), weights.__getitem__)
     return finished
 
 
@@ -116,13 +123,18 @@ def require_finite_weight(weight: Tensor, key: str) -> None:
         )
 
 
-def _finish(
+def finish_scores(
     name: str,
-    scorer: Scorer,
+    scorer: Scorer | BatchGradientScorer | SampleGradientScorer,
     states: Mapping[tuple[str, Site], State],
     sites: Sequence[Site],
     weight: Callable[[Site], Tensor],
 ) -> Scored:
+    """Turn a scorer's sums into scores and notes.
+
+    Raises:
+        ScoreError: the scores are not finite numbers in the site's shape.
+    """
     scored = Scored()
     with torch.no_grad():
         for site in sites:

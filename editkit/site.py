@@ -11,7 +11,7 @@ from typing import Literal
 from editkit.errors import SiteError, did_you_mean
 
 Tower = Literal["text", "vision"]
-Role = Literal["attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out", "proj"]
+Role = Literal["attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out", "proj", "tensor"]
 TOWERS: tuple[Tower, ...] = ("text", "vision")
 ROLES: tuple[Role, ...] = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out", "proj")
 
@@ -23,7 +23,8 @@ class Site:
     `module` is the live module whose input is the site's input; `key` is the checkpoint's tensor.
     They differ where a checkpoint renames modules, and where one tensor holds several maps.
     `shape` is [O, I]. `rows` are the site's rows in a fused tensor (q, k, v in one);
-    `transposed` says that the tensor is stored [I, O].
+    `transposed` says that the tensor is stored [I, O]. The role "tensor" is for the target `all`: any floating
+    tensor, seen as a matrix.
     """
 
     tower: Tower
@@ -39,6 +40,8 @@ class Site:
     @property
     def name(self) -> str:
         """The site as a target that matches it alone: `vision:mlp.out[3]`."""
+        if self.role == "tensor":
+            return self.key
         return f"{self.tower}:{self.role}" + ("" if self.role == "proj" else f"[{self.layer}]")
 
     @property

@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict
 
 from editkit.errors import PluginError, one_line
 
+Need = Literal["mean-inputs", "second-moments", "embeddings"]
+
 API_VERSION = 1
 """The version of the protocols in this release; a spec of another version is not registered."""
 
@@ -66,10 +68,15 @@ class Spec:
 
 @dataclass(frozen=True, kw_only=True)
 class ScorerSpec(Spec):
-    """Gives every weight of a site a number; `needs` says what has to be computed first."""
+    """Gives every weight of a site a number; `needs` says what has to be computed first.
+
+    "gradients" are those of a loss over a batch of tuples, "sample-gradients" those of every sample alone.
+    """
 
     kind = "scorer"
-    needs: Literal["weights", "inputs", "gradients"] = "inputs"
+    needs: Literal["weights", "inputs", "gradients", "sample-gradients"] = "inputs"
+    spread: bool = False
+    """Whether it needs a standard deviation over tokens, so that a site with one token per sample is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +84,26 @@ class SelectorSpec(Spec):
     """Chooses weights by their scores."""
 
     kind = "selector"
+    ranks: bool = True
+    """Whether it looks at scores: with `ranks=False` no scorer runs."""
+    units: bool = False
+    """Whether it selects whole input columns or output rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ManipulatorSpec(Spec):
-    """Gives chosen weights their new values; `needs` are statistics that the engine streams."""
+    """Gives chosen weights their new values; `needs` are the statistics of pairs that the engine streams.
+
+    "mean-inputs": means of a site's inputs on safe and on unsafe samples; "second-moments": these, and the second
+    moments; "embeddings": what both modalities' embeddings look like, at `proj` sites.
+    """
 
     kind = "manipulator"
-    needs: frozenset[str] = field(default_factory=frozenset)
+    needs: frozenset[Need] = field(default_factory=frozenset)
+    acts_on: Literal["weights", "units", "sites"] = "weights"
+    """On any selected weights, on whole input columns only, or on whole sites: then nothing is scored or selected."""
+    role: str = ""
+    """The role of the sites it is meant for, in place of the adapter's default targets ("proj")."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
 from torch import Tensor
 
+from editkit.errors import RecipeError
+from editkit.moments import describe_embeddings, moments_of
 from editkit.observe import Inputs
 from editkit.plugins import Host, default_host
-from editkit.protocols import SelectionContext
+from editkit.protocols import ManipulationContext, SelectionContext
 from editkit.recipe import Choice, validate_options
-from editkit.site import Site, Tower
-from editkit.specs import ScorerSpec, SelectorSpec
+from editkit.site import Role, Site, Tower
+from editkit.specs import ManipulatorSpec, ScorerSpec, SelectorSpec
 
 
 def score(
@@ -50,6 +56,11 @@ def score(
                 [1., 1., 1., 1.]])
     """
     choice = _choose(ScorerSpec, scorer, options, host)
+    if isinstance(choice.spec, ScorerSpec) and choice.spec.needs.endswith("gradients"):
+        raise RecipeError(
+            f"Scorer '{scorer}' needs gradients of a model, not inputs of one weight.",
+            "Call its `loss`, `update` and `finish` yourself, or `editkit.edit` on a small model.",
+        )
     site = _site(tower, weight)
     component = choice.build()
     held = weight.float()
@@ -64,6 +75,7 @@ def select(
     scores: Tensor,
     *,
     weight: Tensor | None = None,
+    other_scores: Mapping[str, Tensor] | None = None,
     tower: Tower = "text",
     host: Host | None = None,
     **options: object,
@@ -72,6 +84,7 @@ def select(
 
     Args:
         weight: [O, I], for selectors that look at weights too; editkit's own do not.
+        other_scores: [O, I] by label, for selectors with `other_scorers` (`difference-set`: "other").
         options: the selector's options, such as `tau` or `fraction`.
 
     Returns:
@@ -89,13 +102,81 @@ def select(
     """
     choice = _choose(SelectorSpec, selector, options, host)
     site = _site(tower, scores)
-    masks = choice.build().select({site: scores}, SelectionContext())
+    others = {label: {site: held} for label, held in (other_scores or {}).items()}
+    masks = choice.build().select({site: scores}, SelectionContext(other_scores=others))
     chosen: Tensor = masks[site]
     return chosen
 
 
+def manipulate(
+    manipulator: str,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    mask: Tensor | None = None,
+    safe: Tensor | None = None,
+    unsafe: Tensor | None = None,
+    own_embeddings: Tensor | None = None,
+    other_embeddings: Tensor | None = None,
+    other_scores: Mapping[str, Tensor] | None = None,
+    other_weight: Tensor | None = None,
+    role: Role = "mlp.out",
+    tower: Tower = "text",
+    host: Host | None = None,
+    **options: object,
+) -> Mapping[str, Tensor]:
+    """Change one site's weight [O, I], as the engine would.
+
+    Args:
+        bias: [O].
+        mask: [O, I] bool, the selected weights; None: all.
+        safe: [B, I] activations of the safe samples of B pairs, for manipulators that look at pairs.
+        unsafe: [B, I] of the unsafe ones.
+        own_embeddings: [2, n, D] of this modality, safe then unsafe (`refuse` at `proj`, opposed).
+        other_embeddings: [2, n, D] of the other modality (`refuse` at `proj`).
+        other_scores: [O, I] by label (`dampen`: "fisher").
+        other_weight: [O, I] of another checkpoint (`blend`).
+        role: the site's role.
+        tower: the site's tower.
+        options: the manipulator's options.
+
+    Returns:
+        "weight" [O, I] and, if it changes, "bias" [O].
+
+    Raises:
+        PluginError: no such manipulator.
+        RecipeError: an option it does not take, or it looks at pairs and there are none.
+        SiteError: it cannot change such a site.
+
+    Example:
+        >>> manipulate("scale", torch.ones(1, 2), mask=torch.tensor([[True, False]]), alpha=0.5)["weight"]
+        tensor([[0.5000, 1.0000]])
+    """
+    choice = _choose(ManipulatorSpec, manipulator, options, host)
+    component = choice.build()
+    site = replace(_site(tower, weight), role=role, bias=None if bias is None else "layer.bias")
+    getattr(component, "check", lambda site: None)(site)
+    moments = {} if safe is None or unsafe is None else {site: moments_of(weight, safe, unsafe)}
+    asked = choice.spec.needs if isinstance(choice.spec, ManipulatorSpec) else frozenset()
+    if asked & {"mean-inputs", "second-moments"} and not moments:
+        raise RecipeError(f"Manipulator '{manipulator}' looks at pairs.", "Give `safe` and `unsafe`, [B, I] each.")
+    context = ManipulationContext(
+        moments=moments,
+        own_modality=None if own_embeddings is None else describe_embeddings(own_embeddings),
+        other_modality=None if other_embeddings is None else describe_embeddings(other_embeddings),
+        other_scores={label: {site: held} for label, held in (other_scores or {}).items()},
+        other_weights={} if other_weight is None else {site: other_weight},
+    )
+    everything = torch.ones(site.shape, dtype=torch.bool)
+    changed: Mapping[str, Tensor] = component.apply(site, weight, bias, everything if mask is None else mask, context)
+    return changed
+
+
 def _choose(
-    kind: type[ScorerSpec] | type[SelectorSpec], name: str, options: dict[str, object], host: Host | None
+    kind: type[ScorerSpec] | type[SelectorSpec] | type[ManipulatorSpec],
+    name: str,
+    options: dict[str, object],
+    host: Host | None,
 ) -> Choice:
     spec = (host or default_host()).resolve(kind, name)
     return Choice(name, spec, validate_options(spec.options, options, spec.kind))

@@ -19,7 +19,21 @@ GOOD = """
         return [ScorerSpec(name="{scorer}", summary="test", target=target, needs="weights")]
 """
 
-OWN = {"uwm", "difference", "unsafe", "magnitude", "random"}
+OWN = {
+    "uwm",
+    "difference",
+    "unsafe",
+    "gradient",
+    "wanda",
+    "wanda-ratio",
+    "multiflow",
+    "neuron-ratio",
+    "snip",
+    "fisher-ratio",
+    "salun",
+    "magnitude",
+    "random",
+}
 
 BROKEN = {
     "import": ("import not_there_at_all", "ModuleNotFoundError: No module named 'not_there_at_all'"),
@@ -68,6 +82,20 @@ BROKEN = {
     "API": (
         GOOD.format(scorer="future").replace('summary="test"', 'summary="test", api=99'),
         "TypeError: scorer 'future' is for API 99, this editkit has 1",
+    ),
+    "words": (
+        GOOD.format(scorer="seer").replace('needs="weights"', 'needs="images"'),
+        "TypeError: scorer 'seer' has needs = 'images', not one of weights, inputs,",
+    ),
+    "a word for a set": (
+        """
+        from editkit import hookimpl
+        from editkit.specs import ManipulatorSpec
+        @hookimpl
+        def editkit_manipulators():
+            return [ManipulatorSpec(name="mover", summary="", target="a:b", needs="mean-inputs")]
+        """,
+        "TypeError: manipulator 'mover' has needs = 'mean-inputs', not a set of mean-inputs,",
     ),
     "signature": (
         """

@@ -15,18 +15,36 @@ from torch import Tensor, nn
 
 from editkit.attention import VisibleAttention
 from editkit.errors import ModelError, SiteError
-from editkit.observe import Inputs, observe, weight_of
+from editkit.observe import Inputs, observe, outputs_of, weight_of
 from editkit.plugins import default_host
 from editkit.scoring import score_pairs, score_weights
 from editkit.site import Role, Site, match_targets
 from editkit.specs import ScorerSpec
 from editkit.streams import Batch
 
+QKV: tuple[Role, ...] = ("attn.q", "attn.k", "attn.v")
 DTYPES = st.sampled_from([torch.float32, torch.float16, torch.bfloat16])
 
 
 def linear_site(module: str, shape: tuple[int, int] = (4, 4), role: Role = "mlp.out") -> Site:
     return Site("text", 0, role, module, f"{module}.weight", shape)
+
+
+class Live:
+    """A module as an observer sees a model: its tensors by their keys."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module: Any = module
+
+    def parameter(self, key: str) -> Tensor:
+        held: Tensor = self.module.state_dict(keep_vars=True)[key]
+        return held
+
+
+def watch(module: nn.Module, sites: list[Site], receive: Callable[[Site, Tensor], object]) -> Any:
+    """`observe` with a receiver of inputs alone."""
+    live: Any = Live(module)
+    return observe(live, sites, lambda site, x, y: receive(site, x) and None)
 
 
 # statistics
@@ -105,7 +123,7 @@ def test_each_site_hands_on_its_own_input_batch_first() -> None:
     chain, x = Chain(), torch.randn(2, 3, 4)
     seen: dict[str, Tensor] = {}
     sites = [linear_site("first"), linear_site("second")]
-    with observe(chain, sites, lambda site, x: seen.update({site.module: x})) as observer:
+    with watch(chain, sites, lambda site, x: seen.update({site.module: x})) as observer:
         chain(x)
         observer.expect_one_run()
         chain(x)
@@ -117,17 +135,17 @@ def test_each_site_hands_on_its_own_input_batch_first() -> None:
 def test_pooled_inputs_count_as_one_token() -> None:
     seen = []
     layer = nn.Sequential(nn.Linear(4, 4))
-    with observe(layer, [linear_site("0")], lambda site, x: seen.append(tuple(x.shape))):
+    with watch(layer, [linear_site("0")], lambda site, x: seen.append(tuple(x.shape))):
         layer(torch.randn(5, 4))
     assert seen == [(5, 1, 4)]
 
 
 @pytest.mark.parametrize("stops", [False, True])
-def test_no_hook_is_left_when_the_context_is(stops: bool) -> None:
+def test_nothing_is_observed_once_the_context_is_left(stops: bool) -> None:
     chain = Chain()
     seen: list[Site] = []
     try:
-        with observe(chain, [linear_site("first"), linear_site("second")], lambda site, x: seen.append(site)):
+        with watch(chain, [linear_site("first"), linear_site("second")], lambda site, x: seen.append(site)):
             chain(torch.randn(1, 2, 4))
             if stops:
                 raise KeyboardInterrupt
@@ -136,28 +154,51 @@ def test_no_hook_is_left_when_the_context_is(stops: bool) -> None:
     assert len(seen) == 2
     chain(torch.randn(1, 2, 4))
     assert len(seen) == 2
-    assert not any(module._forward_pre_hooks for module in chain.modules())
 
 
 @pytest.mark.parametrize(("module", "runs"), [("idle", 0), ("twice", 2)])
 def test_a_site_that_does_not_run_once_is_an_error(module: str, runs: int) -> None:
     chain = Chain()
-    with observe(chain, [linear_site("first"), linear_site(module)], lambda site, x: None) as observer:
+    with watch(chain, [linear_site("first"), linear_site(module)], lambda site, x: None) as observer:
         chain(torch.randn(1, 2, 4))
         with pytest.raises(SiteError, match=rf"\(module {module}\) ran {runs} times in one forward pass") as caught:
             observer.expect_one_run()
     assert str(caught.value).count("\n") == 1
 
 
-def test_a_bare_parameter_cannot_be_observed_and_leaves_no_hook() -> None:
-    chain = Chain()
-    bare = Site("text", 0, "proj", "", "text_projection", (4, 4), transposed=True)
-    with (
-        pytest.raises(SiteError, match="text:proj is a bare parameter"),
-        observe(chain, [linear_site("first"), bare], lambda site, x: None),
-    ):
-        pass
-    assert not chain.first._forward_pre_hooks
+class Pooled(nn.Module):
+    """A projection as a raw parameter, stored [I, O], as open_clip has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proj = nn.Parameter(torch.randn(4, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=1) @ self.proj
+
+
+def test_a_bare_parameter_is_observed_by_the_product_it_takes_part_in() -> None:
+    module, x = Pooled(), torch.randn(2, 5, 4)
+    bare = Site("text", 0, "proj", "", "proj", (3, 4), transposed=True)
+    seen: list[tuple[Tensor, Tensor]] = []
+    live: Any = Live(module)
+    with observe(live, [bare], lambda site, x, y: seen.append((x, y))) as observer:
+        expected = module(x)
+        observer.expect_one_run()
+    ((inputs, outputs),) = seen
+    assert torch.equal(inputs, x.mean(dim=1)[:, None])
+    assert torch.equal(outputs, expected)
+
+
+def test_the_sites_of_a_fused_map_get_their_parts_of_its_output() -> None:
+    fused = nn.Sequential(nn.Linear(4, 9))
+    sites = [Site("vision", 0, role, "0", "0.weight", (3, 4), rows=(3 * k, 3 * k + 3)) for k, role in enumerate(QKV)]
+    seen: dict[str, Tensor] = {}
+    live: Any = Live(fused)
+    with observe(live, sites, lambda site, x, y: seen.update({site.role: outputs_of(y, site)})) as observer:
+        whole = fused(torch.randn(2, 5, 4))
+        observer.expect_one_run()
+    assert torch.equal(torch.cat([seen[role] for role in QKV], dim=-1), whole)
 
 
 # attention
@@ -198,7 +239,7 @@ def test_attentions_output_projection_is_observed(batch_first: bool, bias: bool,
         return out
 
     expected = run()
-    with observe(wrapped, [linear_site("attn.out_proj", (32, 32), "attn.out")], lambda site, x: seen.append(x)) as o:
+    with watch(wrapped, [linear_site("attn.out_proj", (32, 32), "attn.out")], lambda site, x: seen.append(x)) as o:
         assert naive.relative(run(), expected) <= 1e-6
         o.expect_one_run()
         assert type(attn) is VisibleAttention
@@ -216,7 +257,7 @@ def test_attention_with_its_own_key_and_value_widths_is_observed() -> None:
     wrapped = nn.ModuleDict({"attn": attn})
     q, k, v = torch.randn(2, 5, 32), torch.randn(2, 7, 20), torch.randn(2, 7, 24)
     expected = attn(q, k, v, need_weights=False)[0].detach()
-    with observe(wrapped, [linear_site("attn.out_proj", (32, 32))], lambda site, x: None) as observer:
+    with watch(wrapped, [linear_site("attn.out_proj", (32, 32))], lambda site, x: None) as observer:
         assert naive.relative(attn(q, k, v, need_weights=False)[0].detach(), expected) <= 1e-6
         observer.expect_one_run()
 
@@ -225,7 +266,7 @@ def test_the_class_is_restored_after_an_error() -> None:
     wrapped = nn.ModuleDict({"attn": attention(batch_first=True)})
     with (
         pytest.raises(ZeroDivisionError),
-        observe(wrapped, [linear_site("attn.out_proj", (32, 32))], lambda site, x: None),
+        watch(wrapped, [linear_site("attn.out_proj", (32, 32))], lambda site, x: None),
     ):
         raise ZeroDivisionError
     assert type(wrapped["attn"]) is nn.MultiheadAttention
@@ -233,7 +274,7 @@ def test_the_class_is_restored_after_an_error() -> None:
 
 def test_only_the_attention_that_holds_a_site_is_exchanged() -> None:
     pair = nn.ModuleDict({"a": attention(batch_first=True), "b": attention(batch_first=True)})
-    with observe(pair, [linear_site("a.out_proj", (32, 32))], lambda site, x: None):
+    with watch(pair, [linear_site("a.out_proj", (32, 32))], lambda site, x: None):
         assert type(pair["a"]) is VisibleAttention
         assert type(pair["b"]) is nn.MultiheadAttention
 
@@ -243,7 +284,7 @@ def test_attention_that_cannot_be_reproduced_is_an_error_and_not_another_result(
     wrapped = nn.ModuleDict({"attn": attention(batch_first=True)})
     x = torch.randn(3, 6, 32)
     with (
-        observe(wrapped, [linear_site("attn.out_proj", (32, 32))], lambda site, x: None),
+        watch(wrapped, [linear_site("attn.out_proj", (32, 32))], lambda site, x: None),
         pytest.raises(SiteError, match="cannot be observed"),
     ):
         wrapped["attn"](x, x, x, **{"need_weights": False, **kwargs})
@@ -255,7 +296,11 @@ def test_the_input_of_q_k_and_v_is_the_attentions_own(batch_first: bool) -> None
     x = torch.randn(3, 6, 32)
     held = x if batch_first else x.transpose(0, 1)
     seen: list[Tensor] = []
-    with observe(wrapped, [linear_site("attn", (32, 32), "attn.q")], lambda site, x: seen.append(x)):
+    with watch(
+        wrapped,
+        [Site("text", 0, "attn.q", "attn", "attn.in_proj_weight", (32, 32), rows=(0, 32))],
+        lambda site, x: seen.append(x),
+    ):
         wrapped["attn"](held, held, held, need_weights=False)
     assert torch.equal(seen[0], x)
 
@@ -292,7 +337,6 @@ def test_an_activation_that_is_not_finite_names_sample_and_site(
     with pytest.raises(ModelError) as caught:
         score_pairs(clip, "vision", sites, {"uwm": uwm()}, [batch], name_of=lambda group: f"'item-{group}'")
     assert f"the {side} sample of tuple 'item-8' at vision:mlp.out[0]" in caught.value.problem
-    assert not any(module._forward_pre_hooks for module in clip.module.modules())
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

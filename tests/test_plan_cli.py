@@ -57,7 +57,7 @@ def test_the_recipe_is_printed_with_the_origin_of_every_value(tmp_path: Path) ->
     lines = [line.split() for line in done("plan", *flags).out.splitlines()]
     rows = {words[0]: words[1:] for words in lines if words}
     assert rows["selector.tau"] == ["0.3", "flag"]
-    assert rows["scorer.aggregation"] == ["means", "recipe", "file"]
+    assert rows["scorer.aggregation"] == ["means", "recipe", "file", "recipe.yaml"]
     assert rows["calibration.tokens"] == ["all", "--set"]
     assert rows["targets"][-1] == "adapter"
     assert rows["calibration.split"] == ["calibration", "data", "set"]

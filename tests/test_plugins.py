@@ -13,6 +13,9 @@ from editkit.errors import PluginError
 from editkit.plugins import Host, default_host, load_host
 from editkit.specs import AdapterSpec, DatasetSpec, EvalSpec, ManipulatorSpec, ScorerSpec, SelectorSpec
 
+SELECTORS = {"adaptive", "topk", "threshold", "global", "units", "difference-set", "matched", "all"}
+MANIPULATORS = {"scale", "negate", "zero", "dampen", "blend", "mean-ablate", "project", "redirect", "refuse"}
+
 
 @pytest.fixture
 def built_ins(monkeypatch: pytest.MonkeyPatch) -> Host:
@@ -25,8 +28,8 @@ def built_ins(monkeypatch: pytest.MonkeyPatch) -> Host:
 
 def test_built_ins_come_through_the_same_hooks(built_ins: Host) -> None:
     assert scorers(built_ins) == OWN
-    assert set(built_ins.of_kind(SelectorSpec)) == {"adaptive", "topk", "matched", "all"}
-    assert set(built_ins.of_kind(ManipulatorSpec)) == {"scale", "negate", "zero"}
+    assert set(built_ins.of_kind(SelectorSpec)) == SELECTORS
+    assert set(built_ins.of_kind(ManipulatorSpec)) == MANIPULATORS
     assert set(built_ins.of_kind(DatasetSpec)) == {"visu", "pairs", "classes"}
     assert set(built_ins.of_kind(EvalSpec)) == {"safeground", "retrieval", "zeroshot"}
     assert built_ins.of_kind(AdapterSpec) == {}

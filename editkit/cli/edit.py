@@ -44,9 +44,11 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
         workers: flags.Workers = None,
         device: flags.Device = None,
         dtype: flags.Dtype = None,
+        memory: flags.Memory = None,
         no_cache: flags.NoCache = False,
         on_bad_item: flags.OnBadItem = None,
     ) -> None:
+        from editkit.named_recipes import origin
         from editkit.plugins import default_host
         from editkit.recipe import given, parse_settings, read_recipe
 
@@ -61,9 +63,10 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
                 "manipulator.alpha": alpha,
                 "selector.tau": tau,
                 "targets": tuple(target) if target else None,
+                "compute.memory": memory,
             }
         )
-        layers = [("recipe file", read_recipe(recipe))] if recipe else []
+        layers = [(origin(recipe), read_recipe(recipe))] if recipe is not None else []
         layers += [("flag", {**shared, **own}), ("--set", parse_settings(settings or []))]
         host = default_host()
         from editkit.outputs import check_free

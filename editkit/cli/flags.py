@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -12,7 +12,10 @@ Data = Annotated[str | None, typer.Option(help="Data set, NAME or NAME:PATH. [de
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Any recipe value: path=value.", metavar="PATH=VALUE")
 ]
-RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="YAML recipe; flags beat it.")]
+RecipeFile = Annotated[
+    str | None,
+    typer.Option("--recipe", help="YAML file, or a name of `recipes list`; flags beat it.", metavar="FILE|NAME"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Limit = Annotated[int | None, typer.Option(help="Use at most this many items, drawn by --seed.")]
 Concepts = Annotated[str | None, typer.Option(help="Only these concepts: a,b.")]
@@ -22,8 +25,16 @@ BatchSize = Annotated[int | None, typer.Option(help="Items per forward pass. [de
 Workers = Annotated[int | None, typer.Option(help="Processes that decode images. [default: 2]")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps. [default: auto]")]
 Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16. [default: float32]")]
+Memory = Annotated[str | None, typer.Option(help="For statistics of sites, such as 8GB. [default: 4GB]")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the cache.")]
 OnBadItem = Annotated[str | None, typer.Option(help="error or skip. [default: the data set's]")]
+
+
+def plugin_files() -> str:
+    """Return the `--plugin` flags of this process, each with a space behind it, for commands to type next."""
+    from editkit.plugins import used_files
+
+    return "".join(f"--plugin {quote(str(path))} " for path in used_files())
 
 
 def layer(

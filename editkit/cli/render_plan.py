@@ -12,9 +12,12 @@ from editkit.cache import Cache, files_key, remembered_digests
 from editkit.cli.console import out
 from editkit.datasets.digests import file_key
 from editkit.datasets.tuples import TupleSet
-from editkit.engine import score_facts, score_key
 from editkit.plan import Plan, needs
-from editkit.site import Site, Tower
+from editkit.scores import score_facts, score_key
+from editkit.site import TOWERS, Site, Tower
+
+MOST_SHAPES = 2
+"""More shapes than these in one row are counted."""
 
 
 def print_plan(plan: Plan) -> None:
@@ -30,18 +33,23 @@ def print_plan(plan: Plan) -> None:
     if plan.data is not None:
         out.print(f"[bold]Data[/bold]  {plan.data.name}/{plan.data.split}: {len(plan.data.items)} tuples")
     sites = Table(box=None, pad_edge=False, header_style="dim")
-    for header in ("sites", "layers", "shape", "weights", "scores cached"):
-        sites.add_column(header, justify="right" if header in ("layers", "weights") else "left")
+    for header in ("sites", "count", "shape", "weights", "scores cached"):
+        sites.add_column(header, justify="right" if header in ("count", "weights") else "left")
     for row in _groups(plan):
-        sites.add_row(row["sites"], str(row["layers"]), row["shape"], f"{row['weights']:,}", row["cache"])
+        shapes = row["shape"].split(", ")
+        shape = row["shape"] if len(shapes) <= MOST_SHAPES else f"{len(shapes)} shapes"
+        sites.add_row(row["sites"], str(row["layers"]), shape, f"{row['weights']:,}", row["cache"])
     out.print(sites)
     for tower in plan.untouched_towers:
         out.print(f"The {tower} tower has no target: it is not edited.", style="yellow")
     memory = plan.memory()
-    out.print(
-        f"[bold]Memory[/bold] about {_mib(memory['model'])} for the model, {_mib(memory['scores'])} for scores "
-        "(one tower at a time), and one batch.",
-    )
+    scores = f"{_size(memory['scores'])} for scores (one tower at a time), " if memory["scores"] else ""
+    out.print(f"[bold]Memory[/bold] about {_size(memory['model'])} for the model, {scores}and one batch.")
+    for tower in plan.towers:
+        if passes := plan.passes(tower):
+            times = "one pass" if passes == 1 else f"{passes} passes"
+            held = _size(plan.moments_memory(tower))
+            out.print(f"The {tower} tower's statistics take {times} over the data and {held} at a time.")
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
@@ -59,6 +67,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "groups": _groups(plan),
         "not_edited": list(plan.untouched_towers),
         "memory": plan.memory(),
+        "passes": {tower: plan.passes(tower) for tower in plan.towers},
     }
 
 
@@ -67,8 +76,8 @@ def cache_states(plan: Plan, tower: Tower, sites: list[Site]) -> str:
 
     Only remembered digests are used, so a file that was never hashed as it now is makes the answer unknown.
     """
-    choice = plan.scorer(tower)
-    if choice is None or plan.data is None or needs(choice) == "weights":
+    choices = [choice for choice in plan.scorers(tower).values() if needs(choice) != "weights"]
+    if plan.data is None or not choices:
         return "not needed"
     if not plan.recipe.compute.cache:
         return "off"
@@ -78,7 +87,8 @@ def cache_states(plan: Plan, tower: Tower, sites: list[Site]) -> str:
         return "unknown"
     facts = score_facts(plan, tower, identity, plan.data.fingerprint(known))
     cache = Cache("scores")
-    return "hit" if all(cache.has(score_key(facts, choice, site)) for site in sites) else "miss"
+    held = (cache.has(score_key(facts, choice, site)) for choice in choices for site in sites)
+    return "hit" if all(held) else "miss"
 
 
 def _all_known(data: TupleSet, known: dict[str, str]) -> bool:
@@ -96,7 +106,7 @@ def _groups(plan: Plan) -> list[dict[str, Any]]:
         shapes = {f"{site.shape[0]} x {site.shape[1]}" for site in sites}
         rows.append(
             {
-                "sites": f"{tower}:{role}",
+                "sites": f"{tower} tensors" if role == "tensor" else f"{tower}:{role}",
                 "layers": len(sites),
                 "shape": ", ".join(sorted(shapes)),
                 "weights": sum(site.size for site in sites),
@@ -107,34 +117,39 @@ def _groups(plan: Plan) -> list[dict[str, Any]]:
 
 
 def _values(plan: Plan) -> list[tuple[str, str, str]]:
-    """List every resolved value with its origin; what both towers share is listed once."""
+    """List every resolved value with its origin; what the edited towers share is listed once."""
     recipe = plan.recipe.describe()
+    shared = all(recipe[tower] == recipe[plan.towers[0]] for tower in plan.towers)
     found = []
-    shared = recipe["text"] == recipe["vision"]
-    tree = {key: value for key, value in recipe.items() if key not in ("text", "vision")}
-    if shared:
-        tree |= recipe["text"]
-    else:
-        tree |= {f"{tower}.{kind}": value for tower in ("text", "vision") for kind, value in recipe[tower].items()}
-    for path, value in tree.items():
-        if not isinstance(value, dict):
-            origin = plan.recipe.origins.get("compute.dtype" if path == "dtype" else path, "default")
-            found.append((path, _text(value), origin))
-            continue
-        for name, entry in value.items():
-            if entry is not None:
-                found.append((f"{path}.{name}", _text(entry), _origin(plan, f"{path}.{name}")))
+    for path, value in recipe.items():
+        if path not in TOWERS:
+            found += _rows(plan, "compute.dtype" if path == "dtype" else path, path, value)
+    for tower in plan.towers[:1] if shared else plan.towers:
+        for kind, value in recipe[tower].items():
+            found += _rows(plan, f"{tower}.{kind}", kind if shared else f"{tower}.{kind}", value or {"name": "none"})
     return found
 
 
+def _rows(plan: Plan, path: str, label: str, value: Any) -> list[tuple[str, str, str]]:
+    """List what the recipe holds at `path`, under the name `label`; options that are not set are left out."""
+    if not isinstance(value, dict):
+        return [(label, _text(value), _origin(plan, path))]
+    set_ones = {name: entry for name, entry in value.items() if entry is not None}
+    return [(f"{label}.{name}", _text(entry), _origin(plan, f"{path}.{name}")) for name, entry in set_ones.items()]
+
+
 def _origin(plan: Plan, path: str) -> str:
+    """Say where a value came from; a tower has it from its own setting or from what both share."""
     origins = plan.recipe.origins
-    return origins.get(path) or origins.get(path.removeprefix("text.").removeprefix("vision.")) or "default"
+    tower, _, shared = path.partition(".")
+    return origins.get(path) or (origins.get(shared) if tower in TOWERS else None) or "default"
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(entry)}" for name, entry in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _mib(size: int) -> str:
-    return f"{size / 2**20:,.0f} MiB"
+def _size(count: int) -> str:
+    return f"{count / 2**20:,.0f} MiB" if count >= 2**20 else f"{count / 2**10:,.0f} KiB"

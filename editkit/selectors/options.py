@@ -1,35 +1,20 @@
-"""What can be set on editkit's own scorers, selectors and manipulators. No torch here: a recipe is checked first."""
+"""What can be set on editkit's own selectors. No torch here: a recipe is checked first."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, FiniteFloat, field_validator, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from editkit.specs import Options
 
-Prior = Literal["text", "vision", "both", "none"]
 Fraction = Annotated[FiniteFloat, Field(gt=0, lt=1)]
+Share = Annotated[FiniteFloat, Field(gt=0, le=1)]
 
 
-class PriorOptions(Options):
-    """Options of `difference` and `unsafe`."""
-
-    prior: Prior = Field("text", description="towers whose scores are multiplied by |W|")
-
-
-class UwmOptions(PriorOptions):
-    """Options of `uwm`."""
-
-    aggregation: Literal["pairs", "means"] = Field(
-        "pairs", description="mean of each pair's ratio (released code) or ratio of the two means (the paper's Eq. 10)"
-    )
-
-
-class RandomOptions(Options):
-    """Options of `random`."""
-
-    seed: int = Field(0, ge=0, description="seed of the draw")
+def count_of(fraction: float, size: int) -> int:
+    """Return how many of `size` are selected at a fraction: size - int((1 - fraction) * size), as UWM's code counts."""
+    return size - int((1 - fraction) * size)
 
 
 class AdaptiveOptions(Options):
@@ -56,9 +41,10 @@ class TopkOptions(Options):
         return given
 
     def count(self, size: int) -> int:
-        """Return how many of `size` weights are selected: size - int(sparsity * size)."""
-        kept = self.sparsity if self.sparsity is not None else 1 - (0.02 if self.fraction is None else self.fraction)
-        return size - int(kept * size)
+        """Return how many of `size` weights are selected; a sparsity is what is left alone, rounded down."""
+        if self.sparsity is not None:
+            return size - int(self.sparsity * size)
+        return count_of(0.02 if self.fraction is None else self.fraction, size)
 
 
 class MatchedOptions(Options):
@@ -78,14 +64,30 @@ class MatchedOptions(Options):
         return self
 
 
-class ScaleOptions(Options):
-    """Options of `scale`."""
+class ThresholdOptions(Options):
+    """Options of `threshold`."""
 
-    alpha: FiniteFloat = Field(-1.0, description="factor of the selected weights: -1 negates, 0 prunes")
+    above: FiniteFloat = Field(description="score from which on, itself not included, weights are selected")
 
-    @field_validator("alpha")
-    @classmethod
-    def _must_change_something(cls, alpha: float) -> float:
-        if alpha == 1:
-            raise ValueError("alpha 1 leaves every weight as it is; choose another, -1 is the paper's")
-        return alpha
+
+class GlobalOptions(Options):
+    """Options of `global`."""
+
+    fraction: Share = Field(0.02, description="share of all of a tower's weights that is selected")
+
+
+class UnitsOptions(Options):
+    """Options of `units`."""
+
+    axis: Literal["inputs", "outputs"] = Field("inputs", description="whole input columns or whole output rows")
+    pool: Literal["mean", "max"] = Field("mean", description="how a unit's scores become one")
+    fraction: Share = Field(0.02, description="share of each site's units that is selected")
+
+
+class DifferenceSetOptions(Options):
+    """Options of `difference-set`."""
+
+    fraction: Share = Field(0.05, description="top share by the scorer (q of Wei et al.)")
+    other: str = Field("wanda", description="the scorer of what is to be kept")
+    other_options: dict[str, Any] = Field({"side": "safe"}, description="that scorer's options")
+    other_fraction: Share = Field(0.05, description="top share by the other scorer, which is left alone (p)")

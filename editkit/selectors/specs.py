@@ -1,0 +1,58 @@
+"""editkit's own selectors, by name. No torch here."""
+
+from __future__ import annotations
+
+from editkit.scorers.specs import UWM
+from editkit.selectors import options
+from editkit.specs import SelectorSpec
+
+SELECTORS = [
+    SelectorSpec(
+        name="adaptive",
+        summary="the fewest weights that hold a share tau of the score mass",
+        target="editkit.selectors.adaptive:adaptive",
+        options=options.AdaptiveOptions,
+        reference=f"{UWM}, Eq. 11",
+    ),
+    SelectorSpec(
+        name="topk",
+        summary="a fixed share of the weights, per site or per row",
+        target="editkit.selectors.topk:topk",
+        options=options.TopkOptions,
+    ),
+    SelectorSpec(
+        name="threshold",
+        summary="every weight that scores more than a value",
+        target="editkit.selectors.threshold:Threshold",
+        options=options.ThresholdOptions,
+    ),
+    SelectorSpec(
+        name="global",
+        summary="a fixed share of a tower's weights, under one threshold for all sites",
+        target="editkit.selectors.one_threshold:Global",
+        options=options.GlobalOptions,
+    ),
+    SelectorSpec(
+        name="units",
+        summary="whole input columns or output rows by their pooled scores",
+        target="editkit.selectors.units:units",
+        options=options.UnitsOptions,
+        units=True,
+    ),
+    SelectorSpec(
+        name="difference-set",
+        summary="the top of one scorer less the top of another",
+        target="editkit.selectors.difference_set:DifferenceSet",
+        options=options.DifferenceSetOptions,
+        reference="Assessing the Brittleness of Safety Alignment via Pruning and Low-Rank Modifications, ICML 2024",
+    ),
+    SelectorSpec(
+        name="matched",
+        summary="as many weights per site as another patch or selector chose",
+        target="editkit.selectors.matched:Matched",
+        options=options.MatchedOptions,
+    ),
+    SelectorSpec(
+        name="all", summary="every weight of every site", target="editkit.selectors.all:All", ranks=False, units=True
+    ),
+]
