@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from editkit.observe import Inputs
-from editkit.options import PriorOptions
+from editkit.scorers.options import PriorOptions
 from editkit.scorers.pairs import Factors, PairScorer, apply_prior, saliency
 from editkit.site import Site
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from editkit.observe import Inputs
-from editkit.options import PriorOptions
 from editkit.protocols import State
+from editkit.scorers.options import PriorOptions
 from editkit.site import Site
 from editkit.specs import Options
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from editkit.observe import Inputs
-from editkit.options import UwmOptions
+from editkit.scorers.options import UwmOptions
 from editkit.scorers.pairs import Factors, PairScorer, apply_prior, saliency
 from editkit.site import Site
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from editkit.observe import Inputs
-from editkit.options import RandomOptions
 from editkit.protocols import State
+from editkit.scorers.options import RandomOptions
 from editkit.site import Site
 from editkit.specs import NoOptions
 
