@@ -8,6 +8,7 @@ from typing import Any
 
 import naive
 import pytest
+import torch
 from score_samples import SITES, same, scores_of
 from torch import Tensor
 
@@ -45,7 +46,7 @@ def test_matched_copies_the_counts_of_a_patch(tmp_path: Path) -> None:
 
 
 def test_matched_copies_the_counts_of_another_selector_on_another_scorers_scores() -> None:
-    context = SelectionContext(other_scores={"uwm": scores_of(1)})
+    context = SelectionContext(other_scores={"matched": scores_of(1)})
     masks = matched(context, selector="adaptive", tau=0.4)
     for site in SITES:
         count = int(select("adaptive", scores_of(1)[site], tau=0.4).sum())
@@ -54,25 +55,61 @@ def test_matched_copies_the_counts_of_another_selector_on_another_scorers_scores
 
 
 def test_matched_passes_a_fraction_on() -> None:
-    context = SelectionContext(other_scores={"magnitude": scores_of(1)})
+    context = SelectionContext(other_scores={"matched": scores_of(1)})
     masks = matched(context, selector="topk", scorer="magnitude", fraction=0.25)
     assert [int(masks[site].sum()) for site in SITES] == [5, 5]
 
 
 def test_matched_asks_the_engine_for_the_other_scorer_only_where_it_needs_it() -> None:
     spec = default_host().resolve(SelectorSpec, "matched")
-    assert spec.load()(spec.options(selector="adaptive", scorer="unsafe")).other_scorers == ("unsafe",)
-    assert spec.load()(spec.options(counts={"text:attn.out[0]": 1})).other_scorers == ()
+    asked = spec.load()(spec.options(selector="adaptive", scorer="unsafe")).other_scorers
+    assert asked == {"matched": {"name": "unsafe"}}
+    assert spec.load()(spec.options(counts={"text:attn.out[0]": 1})).other_scorers == {}
 
 
-@pytest.mark.parametrize("count", [0, 21])
+def test_matched_leaves_out_a_site_that_the_other_selector_left_out() -> None:
+    low, high = scores_of(1)[SITES[0]], scores_of(1)[SITES[1]] + 1
+    context = SelectionContext(other_scores={"matched": {SITES[0]: low, SITES[1]: high}})
+    masks = matched(context, selector="global", fraction=0.25)
+    assert [int(masks[site].sum()) for site in SITES] == [0, 10]
+
+
+def test_matched_leaves_out_a_site_whose_count_is_zero_even_where_nothing_tells_its_weights_apart() -> None:
+    spec = default_host().resolve(SelectorSpec, "matched")
+    made = spec.load()(spec.options(counts={SITES[0].name: 0, SITES[1].name: 3}))
+    scores = {SITES[0]: torch.zeros(4, 5), SITES[1]: torch.rand(4, 5)}
+    masks = made.select(scores, SelectionContext())
+    assert [int(masks[site].sum()) for site in SITES] == [0, 3]
+
+
+def test_matched_refuses_a_selector_that_needs_a_second_scorer_itself() -> None:
+    with pytest.raises(RecipeError, match=r"selector\.selector = 'difference-set' needs .* second scorer") as caught:
+        matched(selector="difference-set")
+    assert "selector.patch" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"selector": "topk", "tau": 0.1}, "topk has no tau; set selector.fraction instead"),
+        ({"selector": "adaptive", "fraction": 0.1}, "fraction is not an option here"),
+        ({"selector": "threshold"}, r"selector\.threshold\.above has to be given"),
+    ],
+)
+def test_matched_says_what_the_other_selector_does_not_take(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message) as caught:
+        matched(**options)
+    assert str(caught.value).count("\n") == 1
+
+
+@pytest.mark.parametrize("count", [-1, 21])
 def test_matched_refuses_a_count_that_the_site_cannot_give(count: int) -> None:
     with pytest.raises(RecipeError, match=rf"has {count} weights at text:attn.out\[1\], which has 20"):
         matched(counts={SITES[0].name: 1, SITES[1].name: count})
 
 
 def test_matched_refuses_a_site_that_the_other_choice_has_not() -> None:
-    with pytest.raises(RecipeError, match=r"has 0 weights at text:attn.out\[1\]"):
+    with pytest.raises(RecipeError, match=r"has no weights at text:attn.out\[1\]"):
         matched(counts={SITES[0].name: 1})
 
 

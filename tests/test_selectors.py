@@ -14,9 +14,9 @@ from score_samples import SITES, same
 from torch import Tensor
 
 from editkit.errors import PluginError, RecipeError, ScoreError
-from editkit.options import TopkOptions
 from editkit.plugins import default_host
 from editkit.protocols import SelectionContext
+from editkit.selectors.options import TopkOptions
 from editkit.specs import SelectorSpec
 from editkit.testing import select
 

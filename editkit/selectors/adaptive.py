@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from editkit.errors import ScoreError
-from editkit.options import AdaptiveOptions
+from editkit.selectors.options import AdaptiveOptions
 from editkit.selectors.per_site import per_site, top
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from torch import Tensor
 
 from editkit.errors import PatchError, RecipeError
-from editkit.options import MatchedOptions
 from editkit.plugins import default_host
-from editkit.protocols import SelectionContext
+from editkit.protocols import OtherScorers, SelectionContext, Selector
+from editkit.recipe import validate_options
+from editkit.selectors.options import MatchedOptions
 from editkit.selectors.per_site import require_choice, top
 from editkit.site import Site
 from editkit.specs import SelectorSpec
@@ -25,42 +26,55 @@ class Matched:
 
     def __init__(self, options: MatchedOptions) -> None:
         self.options = options
-        # read now: a wrong path is found when the edit is planned, not after the scoring
-        self._given = options.counts if options.patch is None else patch_counts(Path(options.patch))
+        # read now: a wrong path or selector is found when the edit is planned, not after the scoring
+        self._given = patch_counts(Path(options.patch)) if options.patch is not None else options.counts or {}
+        self._other = None if options.selector is None else _build(options.selector, options)
 
     @property
-    def other_scorers(self) -> tuple[str, ...]:
-        """Scorers whose scores the engine must provide in the context, with their default options."""
-        return (self.options.scorer,) if self.options.selector else ()
+    def other_scorers(self) -> OtherScorers:
+        """The scorer on whose scores the other selector works, if there is one."""
+        return {"matched": {"name": self.options.scorer}} if self._other else {}
 
     def select(self, scores: Mapping[Site, Tensor], context: SelectionContext) -> dict[Site, Tensor]:
-        """Return masks [O, I] with exactly the other choice's counts.
+        """Return masks [O, I] with exactly the other choice's counts; a site that it left out is left out here.
 
         Raises:
             RecipeError: the other choice has no count for a site.
+            ScoreError: all scores of a site are zero.
         """
         counts = self._counts(context)
         masks = {}
         for site, values in scores.items():
-            require_choice(values, site)
-            count = counts.get(site.name, 0)
-            if not 0 < count <= site.size:
+            count = counts.get(site.name)
+            if count is None or not 0 <= count <= site.size:
                 raise RecipeError(
-                    f"The choice to match has {count} weights at {site.name}, which has {site.size}.",
+                    f"The choice to match has {'no' if count is None else count} weights at {site.name}, "
+                    f"which has {site.size}.",
                     f"Edit only its sites: --target {' --target '.join(sorted(counts)[:3])} ...",
                 )
+            if count:
+                require_choice(values, site)
             masks[site] = top(values.flatten(), count).view_as(values)
         return masks
 
     def _counts(self, context: SelectionContext) -> Mapping[str, int]:
-        if self._given is not None:
+        if self._other is None:
             return self._given
-        assert self.options.selector is not None  # the options' validator saw to it
-        spec = default_host().resolve(SelectorSpec, self.options.selector)
-        given = {"tau": self.options.tau, "fraction": self.options.fraction}
-        selector = spec.load()(spec.options(**{name: value for name, value in given.items() if value is not None}))
-        masks = selector.select(context.other_scores[self.options.scorer], context)
+        masks = self._other.select(context.other_scores["matched"], context)
         return {site.name: int(mask.sum()) for site, mask in masks.items()}
+
+
+def _build(name: str, options: MatchedOptions) -> Selector:
+    spec = default_host().resolve(SelectorSpec, name)
+    given = {"tau": options.tau, "fraction": options.fraction}
+    given = {option: value for option, value in given.items() if value is not None}
+    selector: Selector = spec.load()(validate_options(spec.options, given, f"selector.{name}"))
+    if getattr(selector, "other_scorers", {}):
+        raise RecipeError(
+            f"selector.selector = '{name}' needs the scores of a second scorer, which matched cannot give it.",
+            "Make a patch with that selector first, and match its counts: --set selector.patch=FOLDER.",
+        )
+    return selector
 
 
 def patch_counts(patch: Path) -> dict[str, int]:

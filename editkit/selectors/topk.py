@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from editkit.options import TopkOptions
+from editkit.selectors.options import TopkOptions
 from editkit.selectors.per_site import per_site, top
 
 
