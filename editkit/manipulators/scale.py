@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from editkit.options import ScaleOptions
+from editkit.manipulators.options import ScaleOptions
 from editkit.protocols import ManipulationContext
 from editkit.site import Site
 from editkit.specs import NoOptions
