@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from editkit.cli import apply as files
-from editkit.cli import diff, evaluate, plugins, show
+from editkit.cli import diff, evaluate, plugins, recipes, show
 from editkit.cli.console import err, note
 from editkit.cli.edit import EDIT_HELP, PLAN_HELP, edit_command
 from editkit.errors import EditkitError
@@ -50,6 +50,7 @@ app.command("show")(show.show)
 app.command("diff")(diff.diff)
 app.command("eval")(evaluate.evaluate)
 app.add_typer(plugins.app, name="plugins")
+app.add_typer(recipes.app, name="recipes")
 
 
 def _version(asked: bool) -> None:
