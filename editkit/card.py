@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from editkit.site_rows import rows_of
+
 
 def method_of(recipe: Mapping[str, Any], tower: str) -> str:
     """Return one tower's method on one line: `uwm (prior text, ...) x adaptive (tau 0.02) x scale (alpha -1.0)`."""
@@ -50,7 +52,7 @@ def write_card(record: Mapping[str, Any], name: str) -> str:
         "## What it costs",
         "",
         "An edit is only as good as its measurement, and a rise in safety can be mere destruction. Measure this one",
-        "beside the unedited model, chance, and controls that change as many weights:",
+        "beside the unedited model, chance, and matched controls:",
         "",
         "    editkit eval safeground --patch .",
         "",
@@ -63,7 +65,7 @@ def write_card(record: Mapping[str, Any], name: str) -> str:
         "",
         "| site | weights | share |",
         "|---|---|---|",
-        *[f"| {site['site']} | {site['count']:,} | {site['share']:.2%} |" for site in sites],
+        *[f"| {row['site']} | {row['count']:,} | {row['share']:.2%} |" for row in rows_of(sites)],
         "",
     ]
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from editkit.cli.console import emit_json, note, out
+from editkit.cli.flags import plugin_files
 
 if TYPE_CHECKING:
     from editkit.patch import Applied
@@ -34,7 +35,7 @@ def apply(
     from editkit.patch import Patch
 
     applied = Patch.load(patch).apply(model, output, allow_other_tensors=allow_other_tensors, stage=stage)
-    ready = [f"editkit eval safeground --model {_word(model)} --patch {_word(patch)}"]
+    ready = [f"editkit {plugin_files()}eval safeground --model {_word(model)} --patch {_word(patch)}"]
     ready += [f"editkit revert {_word(patch)} {_word(output)} -o {_word(f'{output}-reverted')}"]
     _report(f"Applied {patch} to {model}", applied, ready, json_=json_)
 

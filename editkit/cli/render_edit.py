@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from shlex import quote
 from typing import Any
 
@@ -11,6 +10,11 @@ from rich.table import Table
 from editkit.api import Edited
 from editkit.card import method_of
 from editkit.cli.console import out
+from editkit.cli.flags import plugin_files
+from editkit.site_rows import rows_of
+
+REMARKED = ("cells_left_out", "empty_columns", "zero_rows")
+"""Counts of degenerate cases that have words of their own."""
 
 
 def print_edit(result: Edited) -> None:
@@ -23,21 +27,18 @@ def print_edit(result: Edited) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for header in ("site", "selected", "of", "share", "mass"):
         table.add_column(header, justify="left" if header == "site" else "right")
-    for _, members in groupby(record["sites"], key=lambda site: (site["tower"], site["role"])):
-        for site in members:
-            size = site["shape"][0] * site["shape"][1]
-            mass = f"{site['mass']:.2%}" if "mass" in site else "-"
-            table.add_row(site["site"], f"{site['count']:,}", f"{size:,}", f"{site['share']:.2%}", mass)
+    for row in rows_of(record["sites"]):
+        mass = f"{row['mass']:.2%}" if "mass" in row else "-"
+        table.add_row(row["site"], f"{row['count']:,}", f"{row['size']:,}", f"{row['share']:.2%}", mass)
     out.print(table)
     for line in remarks(record):
         out.print(line, style="yellow", soft_wrap=True)
-    total = sum(site["count"] for site in record["sites"])
-    out.print(f"\n{total:,} weights changed. Patch: [bold]{result.folder}[/bold]", soft_wrap=True)
+    out.print(f"\n{_changed(result):,} weights changed. Patch: [bold]{result.folder}[/bold]", soft_wrap=True)
     if result.saved is not None:
         out.print(f"Edited model: [bold]{result.saved.output}[/bold]", soft_wrap=True)
         if result.saved.left_out:
             out.print(f"Left out, since unedited: {', '.join(result.saved.left_out)}", soft_wrap=True)
-    out.print(f"Next: editkit eval safeground --patch {quote(str(result.folder))}", soft_wrap=True)
+    out.print(f"Next: editkit {plugin_files()}eval safeground --patch {quote(str(result.folder))}", soft_wrap=True)
 
 
 def remarks(record: dict[str, Any]) -> list[str]:
@@ -52,9 +53,11 @@ def remarks(record: dict[str, Any]) -> list[str]:
         lines.append(f"{counts['cells_left_out']:,} (pair, input) ratios were undefined and left out of their means.")
     if counts.get("empty_columns") or counts.get("zero_rows"):
         lines.append(
-            f"{counts.get('empty_columns', 0):,} inputs without any defined pair and {counts.get('zero_rows', 0):,} "
+            f"{counts.get('empty_columns', 0):,} inputs whose ratio is undefined and {counts.get('zero_rows', 0):,} "
             "rows of zero weights scored 0."
         )
+    others = {name.replace("_", " "): count for name, count in counts.items() if count and name not in REMARKED}
+    lines += [f"{count:,} {name} were noted by the scorer." for name, count in others.items()]
     negative = [site["negative"] for site in record["sites"] if site.get("negative")]
     if negative:
         lines.append(f"Up to {max(negative):.0%} of a site's |score| is negative and was counted as 0.")
@@ -72,6 +75,11 @@ def edit_as_json(result: Edited) -> dict[str, Any]:
         "schema": "editkit.edit/1",
         "patch": str(result.folder),
         "saved": None if result.saved is None else str(result.saved.output),
-        "weights": sum(site["count"] for site in record["sites"]),
+        "weights": _changed(result),
         "record": record,
     }
+
+
+def _changed(result: Edited) -> int:
+    """Return how many elements differ, biases among them: selected weights may be few of them, or more."""
+    return sum(change.count for change in result.patch.changes.values())

@@ -1,4 +1,4 @@
-"""`editkit show`: what a patch is and what it chose, from its record alone: no model, no torch, no numpy."""
+"""`editkit show`: what a patch is and what it chose, from its record alone (numpy only to compare several)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 
 from editkit.cli.console import emit_json, out
 from editkit.patch_record import RECORD, TENSORS, read_record
+from editkit.site_rows import rows_of
 
 WIDTH, INDENT = 80, 15
 SITE_COLUMNS = (("share", ".2%", 8), ("mass", ".2%", 8), ("rows", ".1%", 8), ("columns", ".1%", 9))
@@ -21,13 +22,22 @@ def show(
     patches: Annotated[list[Path], typer.Argument(metavar="PATCH ...", help="Patch folders.", show_default=False)],
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show what patches are: their recipe, and per site what was selected."""
-    records = [(folder, read_record(folder.expanduser())) for folder in patches]
+    """Show what a patch is: its recipe, and per site what was selected; of several, how far they chose the same."""
+    from editkit.cli.render_overlap import overlap_as_json, print_overlaps
+
+    if len(patches) > 1:
+        from editkit.overlap import compare_all
+
+        records, pairs = compare_all(patches)
+    else:
+        records, pairs = [read_record(patches[0].expanduser())], []
+    summaries = [_summary(folder, record) for folder, record in zip(patches, records, strict=True)]
     if json_:
-        emit_json({"patches": [_summary(folder, record) for folder, record in records]})
-        return
-    for folder, record in records:
-        _print(folder, record)
+        emit_json({"patches": summaries, "overlap": [overlap_as_json(pair) for pair in pairs]})
+    elif pairs:
+        print_overlaps(summaries, pairs)
+    else:
+        _print(summaries[0], records[0])
 
 
 def _summary(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,38 +55,36 @@ def _summary(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
     return summary
 
 
-def _print(folder: Path, record: Mapping[str, Any]) -> None:
-    summary = _summary(folder, record)
+def _print(summary: Mapping[str, Any], record: Mapping[str, Any]) -> None:
     dtypes = sorted({entry["dtype"] for entry in record["base"]["touched"].values()})
-    _line(f"Patch {folder}")
+    write_line(f"Patch {summary['patch']}")
     for name, value in _about(record):
         _fact(name, value)
     tensors = f"{summary['tensors']} tensor{'' if summary['tensors'] == 1 else 's'} ({', '.join(dtypes)})"
     _fact("edited", f"{summary['weights']:,} weights in {tensors}")
     _fact("on disk", ", ".join(f"{name} {_size(size)}" for name, size in summary["bytes"].items()))
-    sites = [site for site in record.get("sites") or [] if isinstance(site, Mapping)]
-    if sites:
+    if sites := [site for site in record.get("sites") or [] if isinstance(site, Mapping)]:
         _print_sites(sites)
-    model = _recipe(record).get("model")
-    patch = shlex.quote(str(folder))
-    _line(f"Next: editkit apply {patch} {shlex.quote(model) if isinstance(model, str) else 'MODEL'} -o {patch}-model")
+    given = recipe_of(record).get("model")
+    model, patch = shlex.quote(given) if isinstance(given, str) else "MODEL", shlex.quote(summary["patch"])
+    write_line(f"Next: editkit apply {patch} {model} -o {patch}-model")
 
 
 def _about(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What the record says of itself, as (name, value); a part that differs by tower gets a line for each."""
-    recipe = _recipe(record)
+    recipe = recipe_of(record)
     lines = [(name, _words(recipe[name])) for name in ("model", "data") if recipe.get(name) is not None]
     lines += [("", words) for words in [_data_facts(record.get("data"))] if words]
-    edited = _part(record, "towers").get("edited") or ("text", "vision")
+    edited = part_of(record, "towers").get("edited") or ("text", "vision")
     for name in ("scorer", "selector", "manipulator"):
-        values = {tower: part[name] for tower in edited if (part := _part(recipe, tower)).get(name) is not None}
+        values = {tower: part[name] for tower in edited if (part := part_of(recipe, tower)).get(name) is not None}
         if recipe.get(name) is not None:
             lines.append((name, _words(recipe[name])))
         elif len(values) == len(edited) and all(value == values[edited[0]] for value in values.values()):
             lines.append((name, _words(values[edited[0]])))
         else:
             lines += [(name, f"{tower}: {_words(value)}") for tower, value in values.items()]
-    lines += [("not edited", tower) for tower in _part(record, "towers").get("not_edited") or ()]
+    lines += [("not edited", tower) for tower in part_of(record, "towers").get("not_edited") or ()]
     return lines
 
 
@@ -88,11 +96,13 @@ def _data_facts(data: Any) -> str:
     return f"{data['n']} tuples, split {data.get('split')}{left_out}, fingerprint {str(data.get('fingerprint'))[:12]}"
 
 
-def _recipe(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    return _part(record, "recipe") or record
+def recipe_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The recipe in a record; one that another tool wrote may have its members at the top."""
+    return part_of(record, "recipe") or record
 
 
-def _part(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def part_of(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A member that is a mapping; an empty one where it is missing or anything else."""
     part = record.get(name)
     return part if isinstance(part, Mapping) else {}
 
@@ -110,18 +120,18 @@ def _words(value: Any) -> str:
 
 def _print_sites(sites: list[Mapping[str, Any]]) -> None:
     heads = "".join(f"{name:>{width}}" for name, _, width in SITE_COLUMNS)
-    _line(f"  {'site':<20}{'count':>11}{heads}{'with |W|':>10}")
-    for site in sites:
-        cells = "".join(_cell(site.get(name), form, width) for name, form, width in SITE_COLUMNS)
-        count = _cell(site.get("count"), ",", 11)
-        _line(f"  {site.get('site', '?')!s:<20}{count}{cells}{_cell(site.get('weight_correlation'), '+.3f', 10)}")
+    write_line(f"  {'site':<20}{'count':>11}{heads}{'with |W|':>10}")
+    for site in rows_of(sites):
+        cells = "".join(cell(site.get(name), form, width) for name, form, width in (("count", ",", 11), *SITE_COLUMNS))
+        write_line(f"  {site.get('site', '?')!s:<20}{cells}{cell(site.get('weight_correlation'), '+.3f', 10)}")
     counts = [site["count"] for site in sites if isinstance(site.get("count"), int)]
-    _line(f"  {f'{len(sites)} sites':<20}{sum(counts):>11,}")
-    _line("  share: of the site's weights; mass: of its scores; rows, columns: part of the")
-    _line("  choice in (nearly) whole rows, columns; with |W|: correlation with size.")
+    write_line(f"  {f'{len(sites)} sites':<20}{sum(counts):>11,}")
+    write_line("  share: of the site's weights; mass: of its scores; rows, columns: part of the")
+    write_line("  choice in (nearly) whole rows, columns; with |W|: correlation with size.")
 
 
-def _cell(value: Any, form: str, width: int) -> str:
+def cell(value: Any, form: str, width: int) -> str:
+    """A number, right-aligned; a dash for anything else."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return f"{format(value, form) if number else '-':>{width}}"
 
@@ -133,8 +143,9 @@ def _size(count: int) -> str:
 def _fact(name: str, value: str) -> None:
     indent = " " * INDENT
     text = fill(value, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
-    _line(f"  {name:<{INDENT - 3}} {text.lstrip()}")
+    write_line(f"  {name:<{INDENT - 3}} {text.lstrip()}")
 
 
-def _line(text: str) -> None:
-    out.print(text, markup=False, soft_wrap=True)  # a long path is never cut: it is there to be copied
+def write_line(text: str = "") -> None:
+    """Print one line; a long path is never cut, since it is there to be copied."""
+    out.print(text, markup=False, soft_wrap=True)
