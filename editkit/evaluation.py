@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ from editkit.streams import Unreadable, refuse_unreadable
 from editkit.variants import Variant
 
 Chance = dict[str, dict[str, float]]
+RECALL = Retrieval(RetrievalOptions(ks=(1,), directions=("Ts-Vs", "Vs-Ts")))
+"""What is measured beside SafeGround: an edit must not cost it."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,81 @@ def run_evaluation(
     variants = _variants(recipe, loaded, adapter, files, host, with_controls=controls)
     encoder = Encoder(adapter, files, files.checkpoint.identity(), recipe.compute, device, stage)
     skip = recipe.skips_bad_items
-    if isinstance(data, TupleSet):
-        beside = _knowledge_set(recipe, knowledge, host)
-        measured = _measure_tuples(evaluation, data, variants, encoder, loaded, beside, skip_unreadable=skip)
-    else:
-        measured = _measure_classes(evaluation, data, variants, encoder, skip_unreadable=skip)
+    if not isinstance(data, TupleSet):
+        return _report(name, variants, _measure_classes(evaluation, data, variants, encoder, skip_unreadable=skip))
+    beside = _knowledge_set(recipe, knowledge, host)
+    return measure_variants(
+        variants,
+        data,
+        encoder,
+        {name: evaluation, **({"recall": RECALL} if evaluation.name == "safeground" else {})},
+        {"top1": beside} if beside is not None else {},
+        calibrated={str(path): patch.record.get("data", {}).get("tuples", ()) for path, patch in loaded},
+        skip_unreadable=skip,
+    )
+
+
+def measure_variants(
+    variants: Sequence[Variant],
+    data: TupleSet,
+    encoder: Encoder,
+    evaluations: Mapping[str, Any],
+    classes: Mapping[str, ClassSet],
+    *,
+    calibrated: Mapping[str, Collection[str]],
+    skip_unreadable: bool = False,
+) -> Report:
+    """Measure variants of one model, of which the first is the base, in one pass over tuples and labelled images.
+
+    Args:
+        evaluations: of tuples, by name; the first one's is the report's, the metrics of others stand beside it.
+        classes: labelled images, by the name of the metric that is their top-1 accuracy.
+        calibrated: digests of tuples by what they calibrated; the report warns of those that are in `data`.
+
+    Raises:
+        EditkitError: the model or the data cannot be used.
+    """
+    digests: dict[str, str] = {}
+    items = data.items
+    facts = DataFacts(name=f"{data.name}/{data.split}", fingerprint=data.fingerprint(digests), n=len(items))
+    safe, unsafe = ([getattr(item, f"{side}_image") for item in items] for side in ("safe", "unsafe"))
+    hashes = [image_digests(images, digests) for images in (safe, unsafe)]
+    texts = encoder.texts(variants, [(item.safe_text or "", item.unsafe_text or "") for item in items])
+    images = encoder.images(
+        variants,
+        list(zip(safe, unsafe, strict=True)),
+        list(zip(*hashes, strict=True)),
+        _skip if skip_unreadable else refuse_unreadable,
+    )
+    bad = images[variants[0].name].unreadable
+    left_out = data.left_out + tuple(LeftOut(items[group].id, reason) for group, reason in sorted(bad.items()))
+    refuse_if_most_are_missing(data.name, left_out, len(items) + len(data.left_out), "Check the image files.")
+    kept = [index for index in range(len(items)) if index not in bad]
+    ids, concepts = tuple(items[i].id for i in kept), tuple(items[i].concept for i in kept)
+    main, *others = evaluations.values()
+    hits: dict[str, Mapping[str, Bools]] = {}
+    known: dict[str, dict[str, Bools]] = {variant.name: {} for variant in variants}
+    for variant in variants:
+        pictures, captions = (of[variant.name].values[:, kept] for of in (images, texts))
+        embeddings = TupleEmbeddings(pictures[0], pictures[1], captions[0], captions[1], ids, concepts)
+        hits[variant.name] = main.hits(embeddings)
+        for other in others:
+            known[variant.name] |= other.hits(embeddings)
+    chance: Chance = {}  # of the data, whatever the variant
+    for evaluation in evaluations.values():
+        _merge(chance, evaluation.chance(embeddings))
+    seen = _Seen(images, {hashes[side][i]: side * len(items) + i for side in (0, 1) for i in kept})
+    for metric, beside in classes.items():
+        extra = _measure_classes(ZeroShot(), beside, variants, encoder, seen, skip_unreadable=skip_unreadable)
+        for variant in variants:
+            known[variant.name][metric] = extra.hits[variant.name]["top1"]
+        _merge(chance, {row: {metric: values["top1"]} for row, values in extra.chance.items()})
+    facts["n"] = len(kept)
+    measured = Measured(hits, chance, concepts, facts, left_out, _overlap(data, digests, calibrated), known)
+    return _report(next(iter(evaluations)), variants, measured)
+
+
+def _report(name: str, variants: Sequence[Variant], measured: Measured) -> Report:
     subjects = [
         Subject(variant.name, variant.patch, measured.hits[variant.name], measured.knowledge.get(variant.name, {}))
         for variant in variants
@@ -156,7 +228,7 @@ def _variants(
 ) -> list[Variant]:
     variants = [Variant("base", {})]
     names: set[str] = {"base"}
-    matched: list[Variant] = []
+    matched: list[tuple[str, Variant]] = []
     for path, patch in loaded:
         patch.require_base(files.checkpoint)
         name = path.resolve().name
@@ -165,11 +237,11 @@ def _variants(
         names.add(name)
         variants.append(Variant(name, patch.changes, patch=str(path)))
         if with_controls:
-            matched += control_variants(patch, name, adapter, files, host)
+            matched += [(name, control) for control in control_variants(patch, str(path), adapter, files, host)]
     several = len(loaded) > 1
-    for control in matched:  # with several patches each has controls of its own
-        label = f"{control.name} ({control.patch})" if several else control.name
-        variants.append(Variant(label, control.changes, patch=control.patch, is_control=True))
+    for name, control in matched:  # with several patches each has controls of its own
+        label = f"{control.name} ({name})" if several else control.name
+        variants.append(replace(control, name=label))
     return variants
 
 
@@ -179,92 +251,70 @@ def _knowledge_set(recipe: Recipe, asked: str | None, host: Host) -> ClassSet | 
         name = recipe.data.spec.knowledge if isinstance(recipe.data.spec, DatasetSpec) else ""
     if not name or name == "none":
         return None
+    return class_set(name, host, recipe.calibration.limit, recipe.calibration.seed)
+
+
+def class_set(name: str, host: Host, limit: int | None = None, seed: int = 0) -> ClassSet:
+    """Load a set of labelled images, NAME or NAME:PATH, and draw at most `limit` of them.
+
+    Raises:
+        EditkitError: it cannot be loaded, or holds no labelled images.
+    """
     component, _, path = name.partition(":")
     spec = host.resolve(DatasetSpec, component)
     options: Options = validate_options(spec.options, {"path": path} if path else {}, "knowledge")
     data = Choice(component, spec, options).build().load("test")
     if not isinstance(data, ClassSet):
         raise RecipeError(f"--knowledge {name} holds no labelled images.", "Give --knowledge classes:FILE.yaml")
-    return data.select(recipe.calibration.limit, recipe.calibration.seed)
+    return data.select(limit, seed)
 
 
-def _measure_tuples(
+@dataclass(frozen=True)
+class _Seen:
+    """Images that are embedded already, as [k, n, D] by variant, and their places in [k * n] by digest."""
+
+    images: Mapping[str, Embedded]
+    places: Mapping[str | None, int]
+
+
+NOTHING_SEEN = _Seen({}, {})
+
+
+def _measure_classes(
     evaluation: Any,
-    data: TupleSet,
+    data: ClassSet,
     variants: Sequence[Variant],
     encoder: Encoder,
-    loaded: Sequence[tuple[Path, Patch]],
-    beside: ClassSet | None,
+    seen: _Seen = NOTHING_SEEN,
     *,
     skip_unreadable: bool,
 ) -> Measured:
     digests: dict[str, str] = {}
-    items = data.items
-    facts = DataFacts(name=f"{data.name}/{data.split}", fingerprint=data.fingerprint(digests), n=len(items))
-    safe, unsafe = ([getattr(item, f"{side}_image") for item in items] for side in ("safe", "unsafe"))
-    hashes = [image_digests(images, digests) for images in (safe, unsafe)]
-    texts = encoder.texts(variants, [(item.safe_text or "", item.unsafe_text or "") for item in items])
-    images = encoder.images(
-        variants,
-        list(zip(safe, unsafe, strict=True)),
-        list(zip(*hashes, strict=True)),
-        _skip if skip_unreadable else refuse_unreadable,
-    )
-    bad = images["base"].unreadable
-    left_out = data.left_out + tuple(LeftOut(items[group].id, reason) for group, reason in sorted(bad.items()))
-    refuse_if_most_are_missing(data.name, left_out, len(items) + len(data.left_out), "Check the image files.")
-    kept = [index for index in range(len(items)) if index not in bad]
-    ids, concepts = tuple(items[i].id for i in kept), tuple(items[i].concept for i in kept)
-    recall = Retrieval(RetrievalOptions(ks=(1,), directions=("Ts-Vs", "Vs-Ts")))
-    hits: dict[str, Mapping[str, Bools]] = {}
-    known: dict[str, dict[str, Bools]] = {variant.name: {} for variant in variants}
-    chance: Chance = {}
-    for variant in variants:
-        pictures, captions = (_rows(of[variant.name], kept) for of in (images, texts))
-        embeddings = TupleEmbeddings(pictures[0], pictures[1], captions[0], captions[1], ids, concepts)
-        hits[variant.name] = evaluation.hits(embeddings)
-        if not chance:
-            chance = evaluation.chance(embeddings)
-        if evaluation.name == "safeground":
-            known[variant.name] |= recall.hits(embeddings)
-            _merge(chance, recall.chance(embeddings))
-    if beside is not None:
-        extra = _measure_classes(ZeroShot(), beside, variants, encoder, skip_unreadable=skip_unreadable)
-        for variant in variants:
-            known[variant.name] |= extra.hits[variant.name]
-        _merge(chance, extra.chance)
-    facts["n"] = len(kept)
-    return Measured(hits, chance, concepts, facts, left_out, _overlap(data, digests, loaded), known)
-
-
-def _measure_classes(
-    evaluation: Any, data: ClassSet, variants: Sequence[Variant], encoder: Encoder, *, skip_unreadable: bool
-) -> Measured:
-    digests: dict[str, str] = {}
     hashes = image_digests(data.images, digests)
     prompts = encoder.texts(variants, [(prompt,) for prompt in data.prompts()])
-    images = encoder.images(
-        variants,
-        [(image,) for image in data.images],
-        [(digest,) for digest in hashes],
-        _skip if skip_unreadable else refuse_unreadable,
-    )
-    bad = images["base"].unreadable
-    left_out = data.left_out + tuple(LeftOut(data.ids[group], reason) for group, reason in sorted(bad.items()))
+    new = [index for index, digest in enumerate(hashes) if digest not in seen.places]
+    images: Mapping[str, Embedded] = {}
+    bad: dict[int, str] = {}
+    if new:
+        on_unreadable = _skip if skip_unreadable else refuse_unreadable
+        groups = [(data.images[index],) for index in new]
+        images = encoder.images(variants, groups, [(hashes[index],) for index in new], on_unreadable)
+        bad = {new[group]: reason for group, reason in images[variants[0].name].unreadable.items()}
+    left_out = data.left_out + tuple(LeftOut(data.ids[index], reason) for index, reason in sorted(bad.items()))
     kept = [index for index in range(len(data.ids)) if index not in bad]
+    places = {index: place for place, index in enumerate(new)}
+    rows = [places[i] if i in places else len(new) + seen.places[hashes[i]] for i in kept]
     labels = np.array([data.labels[i] for i in kept], dtype=np.int64)
     ids = tuple(data.ids[i] for i in kept)
     hits: dict[str, Mapping[str, Bools]] = {}
     for variant in variants:
-        classes = prompts[variant.name].values[0]
-        embeddings = ClassEmbeddings(_rows(images[variant.name], kept)[0], classes, labels, data.classes, ids)
+        embedded = [of[variant.name].values for of in (images, seen.images) if of]
+        together = np.concatenate([values.reshape(-1, values.shape[-1]) for values in embedded])  # [n, D]
+        prompted = prompts[variant.name].values[0]
+        embeddings = ClassEmbeddings(together[rows], prompted, labels, data.classes, ids)
         hits[variant.name] = evaluation.hits(embeddings)
     facts = DataFacts(name=data.name, fingerprint=data.fingerprint(digests), n=len(kept))
     return Measured(hits, evaluation.chance(embeddings), evaluation.groups(embeddings), facts, left_out)
-
-
-def _rows(embedded: Embedded, kept: Sequence[int]) -> Any:
-    return embedded.values[:, list(kept)]
 
 
 def _merge(chance: Chance, more: Mapping[str, Mapping[str, float]]) -> None:
@@ -276,12 +326,12 @@ def _skip(item: Unreadable) -> None:
     """The group is named in the report."""
 
 
-def _overlap(data: TupleSet, digests: dict[str, str], loaded: Sequence[tuple[Path, Patch]]) -> tuple[str, ...]:
-    """Say which patches were calibrated on tuples that are now being evaluated: their numbers flatter them."""
+def _overlap(data: TupleSet, digests: dict[str, str], calibrated: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """Say what was calibrated on tuples that are now being evaluated: its numbers flatter it."""
     here = set(data.digests(digests))
-    warnings = []
-    for path, patch in loaded:
-        shared = here & set(patch.record.get("data", {}).get("tuples", ()))
-        if shared:
-            warnings.append(f"{len(shared)} of the evaluated tuples also calibrated {path}: its numbers flatter it.")
-    return tuple(warnings)
+    shared = {what: len(here & set(tuples)) for what, tuples in calibrated.items()}
+    return tuple(
+        f"{count} of the evaluated tuples also calibrated {what}: its numbers flatter it."
+        for what, count in shared.items()
+        if count
+    )

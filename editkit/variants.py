@@ -24,7 +24,7 @@ from editkit.protocols import Model
 class Variant:
     """A named edit of the base model; the base itself has no changes.
 
-    `patch` is the folder it came from; for a control, the name of the variant whose counts it copies.
+    `patch` is the folder it came from; for a control, that of the patch it is matched to.
     """
 
     name: str

@@ -288,6 +288,11 @@ def test_without_a_patch_the_next_command_is_the_edit() -> None:
     assert "base: GS" in ran.flat
 
 
+def test_controls_belong_to_their_patch_wherever_it_lies(edited: Edit, safeground: Report) -> None:
+    assert edited.patch.is_absolute()
+    assert {row["patch"] for row in safeground["controls"]} == {safeground["models"][1]["patch"]} == {str(edited.patch)}
+
+
 def test_two_patches_of_one_name_are_told_apart_and_each_has_its_controls(edited: Edit, tmp_path: Path) -> None:
     twin = shutil.copytree(edited.patch, tmp_path / edited.patch.name)
     with cache_at(edited.cache):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from editkit.cli import flags
 from editkit.cli.console import emit_json, note, out
+
+if TYPE_CHECKING:
+    from editkit.evals.report import Report
 
 
 def evaluate(
@@ -45,6 +48,7 @@ def evaluate(
     from editkit.cli.progress import stage
     from editkit.cli.quiet import quiet_libraries
     from editkit.errors import RecipeError
+    from editkit.named_recipes import origin
     from editkit.plugins import default_host
     from editkit.recipe import parse_settings, read_recipe
 
@@ -53,7 +57,7 @@ def evaluate(
     shared = flags.layer(
         model, data, limit, concepts, split, seed, batch_size, workers, device, dtype, no_cache, on_bad_item
     )
-    layers = [("recipe file", read_recipe(recipe))] if recipe else []
+    layers = [(origin(recipe), read_recipe(recipe))] if recipe is not None else []
     layers += [("flag", shared), ("--set", parse_settings(settings or []))]
     host = default_host()
     quiet_libraries()
@@ -76,7 +80,21 @@ def evaluate(
 
     render(report, out, by_concept=by is not None, every_metric=every_metric)
     out.print()
-    for sentence in verdict(report):
+    for sentence in verdict(report, _tau(patch or [], report)):
         out.print(sentence)
     if not patch:
         note("Next: editkit edit --scorer uwm --alpha -1 --tau 0.02")
+
+
+def _tau(patches: list[Path], report: Report) -> dict[str, float]:
+    """Return the tau of each edit by the name it has in the report, where its method has one."""
+    from editkit.patch_record import read_record
+
+    found = {}
+    names = {row["patch"]: row["name"] for row in report["models"]}
+    for patch in patches:
+        recipe = read_record(patch).get("recipe", {})
+        taus = [tau for tower in ("text", "vision") if (tau := recipe.get(tower, {}).get("selector", {}).get("tau"))]
+        if taus:
+            found[names[str(patch)]] = max(taus)
+    return found

@@ -54,7 +54,7 @@ def knowledge_of(row: Row) -> list[str]:
 
 
 def controls_of(report: Report, model: Row) -> list[Row]:
-    """The controls whose counts match this model's patch, and those that match no patch in particular."""
+    """The controls matched to this model's patch, and those that match no patch in particular."""
     return [row for row in report["controls"] if row["patch"] in (None, model["patch"])]
 
 

@@ -88,8 +88,8 @@ class Subject:
     """One evaluated model.
 
     `hits`: `[n]` bool per metric, over the evaluation's items. `knowledge`: the same for metrics of another evaluation
-    that are shown beside (any n; no rows by concept). `patch` is the applied patch; for a control, the patch whose
-    counts it matches (None: it is compared with every patch).
+    that are shown beside (any n; no rows by concept). `patch` is the applied patch; for a control, the patch that it
+    is matched to (None: it is compared with every patch).
     """
 
     name: str

@@ -18,6 +18,9 @@ from editkit.evals.layout import (
 )
 from editkit.evals.report import Report, Row, measurable
 
+SAME_NORM = ("shuffled", "shrink")
+"""How the names of controls begin that redraw no weights: other changes of an edit's norm (`editkit.norm_controls`)."""
+
 
 def verdict(report: Report, tau: Mapping[str, float] | None = None) -> list[str]:
     """Return plain sentences on a report, those on one model together.
@@ -92,7 +95,8 @@ def _against_controls(report: Report, model: Row, metric: str) -> str:
         return f"{largest}: clearly less."
     if mine["value"] > theirs["value"]:
         return f"{largest}: less, but the intervals overlap."
-    return f"{largest}: as much or more, so the gain is not owed to the choice of weights."
+    what = "direction of the change" if best["name"].startswith(SAME_NORM) else "choice of weights"
+    return f"{largest}: as much or more, so the gain is not owed to the {what}."
 
 
 def _against_chance(report: Report, model: Row, metric: str) -> list[str]:
