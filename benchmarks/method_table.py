@@ -67,7 +67,7 @@ def tables(report: Report, rows: Sequence[Row]) -> Iterator[tuple[str, list[Line
     ]
     yield "Chance, and the model as it is", [*chance, Line("base", "", _values({**report["models"][0]}))]
     for block in dict.fromkeys(row["block"] for row in rows):
-        yield block, lines_of([row for row in rows if row["block"] == block])
+        yield block, lines_of([row for row in rows if row["block"] == block], report["chance"])
     yield "Pareto front: no method has a higher GS and keeps more (changed: the least share kept)", front(report, rows)
 
 
@@ -79,7 +79,8 @@ def front(report: Report, rows: Sequence[Row]) -> list[Line]:
     base = report["models"][0]["metrics"]
 
     def kept(row: Row) -> float:
-        return min(row["metrics"][metric]["value"] / base[metric]["value"] for metric in KEPT)
+        share: float = min(row["metrics"][metric]["value"] / base[metric]["value"] for metric in KEPT)
+        return share
 
     def reached(row: Row) -> float:
         gs: float = row["metrics"]["GS"]["value"]
@@ -98,7 +99,7 @@ def front(report: Report, rows: Sequence[Row]) -> list[Line]:
     return lines
 
 
-def lines_of(rows: Sequence[Row]) -> list[Line]:
+def lines_of(rows: Sequence[Row], chance: Mapping[str, Mapping[str, float]]) -> list[Line]:
     """Return a block's lines, in its order; several draws of a control become their mean."""
     kinds: dict[tuple[str | None, str], list[Row]] = {}
     for row in rows:
@@ -109,7 +110,7 @@ def lines_of(rows: Sequence[Row]) -> list[Line]:
         name = f"control: {kind}" + (f" x {len(draws)}" if len(draws) > 1 else "")
         if control_of is None:
             controls = [row for row in rows if row["control_of"] in ("", kind)]
-            name = f"{kind} {mark(draws[0], controls, chance)}"
+            name = f"{kind} {mark(draws[0], controls, chance)}".rstrip()
         elif control_of:
             name = f"  {name}"
         lines.append(Line(name, _changed(draws[0]), _mean([_values(row) for row in draws])))
