@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from editkit.adapter_contract import ContractError, check_adapter
 from editkit.errors import RecipeError
 from editkit.moments import describe_embeddings, moments_of
 from editkit.observe import Inputs
@@ -16,6 +17,8 @@ from editkit.protocols import ManipulationContext, SelectionContext
 from editkit.recipe import Choice, validate_options
 from editkit.site import Role, Site, Tower
 from editkit.specs import ManipulatorSpec, ScorerSpec, SelectorSpec
+
+__all__ = ["ContractError", "check_adapter", "manipulate", "score", "select"]
 
 
 def score(
