@@ -21,7 +21,7 @@ from editkit.observe import outputs_of, weight_of
 from editkit.patch import Patch
 from editkit.plugins import Host
 from editkit.protocols import Adapter, Model, ModelFiles
-from editkit.site import TOWERS, Site, Tower, match_targets
+from editkit.site import Site, Tower, match_targets, towers_of
 from editkit.specs import AdapterSpec
 
 Embed = Callable[[Tower, Sequence[Any]], Tensor]
@@ -56,6 +56,11 @@ class Case:
         return self.adapter.sites(self.files)
 
     @cached_property
+    def towers(self) -> tuple[Tower, ...]:
+        """The towers that the model has."""
+        return towers_of(self.sites)
+
+    @cached_property
     def defaults(self) -> list[Site]:
         """The first default site of each tower that has one."""
         chosen = match_targets(self.adapter.default_targets(self.files), self.sites)
@@ -68,7 +73,7 @@ class Case:
     @cached_property
     def embedded(self) -> dict[Tower, Tensor]:
         """The unedited model's embeddings [B, D], by tower."""
-        return {tower: embed(self.model, tower, self.items[tower]) for tower in TOWERS}
+        return {tower: embed(self.model, tower, self.items[tower]) for tower in self.towers}
 
     @cached_property
     def patch(self) -> Patch:
@@ -88,8 +93,8 @@ class Case:
         self.patch.apply(self.files.checkpoint, place, beside=lambda new: self.adapter.save_beside(self.files, new))
         return place
 
-    def load(self, *, dtype: str = "float32", towers: Sequence[Tower] = TOWERS) -> Model:
-        return self.adapter.load(self.files, device="cpu", dtype=dtype, towers=towers)
+    def load(self, *, dtype: str = "float32", towers: Sequence[Tower] = ()) -> Model:
+        return self.adapter.load(self.files, device="cpu", dtype=dtype, towers=towers or self.towers)
 
     def require_checkpoint_values(self, model: Model, dtype: str) -> None:
         """Require every site's live tensors to be the checkpoint's in `dtype`, and its weight to be [O, I]."""
@@ -108,18 +113,19 @@ class Case:
         if self.library is None:
             return
         theirs_of = self.library(source)
-        for tower, items in self.items.items():
-            theirs = functional.normalize(theirs_of(tower, items).detach().float(), dim=-1)
+        for tower in self.towers:
+            theirs = functional.normalize(theirs_of(tower, self.items[tower]).detach().float(), dim=-1)
             require_close(expected[tower], theirs, 1e-5, f"{tower} here and by the library")
 
 
 def inputs_of(model: Model, tower: Tower, items: Sequence[Any]) -> tuple[dict[str, Tensor], Tensor | None]:
-    """Return the model's inputs for captions or images, and the mask [B, T] of the captions' tokens."""
+    """Return the model's inputs for captions or images, and the mask [B, T] of the tokens that count, if there is."""
     if tower == "text":
         return model.text_inputs(model.tokenize(items), "real")
     preprocess = model.image_preprocessor()
     made = [preprocess(item) for item in items]
-    return {name: torch.stack([one[name] for one in made]) for name in made[0]}, None
+    inputs = {name: torch.stack([one[name] for one in made]) for name in made[0]}
+    return inputs, model.image_mask(inputs)
 
 
 def embed(model: Model, tower: Tower, items: Sequence[Any]) -> Tensor:

@@ -94,8 +94,8 @@ def the_source_leads_to_it(case: Case) -> None:
 
 def sites_are_listed_without_weights(case: Case) -> None:
     """Sites follow from `files` alone, the configuration and the tensors' shapes; each has a name of its own."""
-    elsewhere = replace(case.files.checkpoint, root=case.folder / "no such folder")
-    require(case.adapter.sites(replace(case.files, checkpoint=elsewhere)) == case.sites, "they depend on other files")
+    elsewhere = replace(case.files, checkpoint=replace(case.files.checkpoint, root=case.folder / "no such folder"))
+    require(case.adapter.sites(elsewhere) == case.sites, "they depend on other files")
     require(bool(case.sites), "there is none")
     names = Counter(site.name for site in case.sites)
     for site in case.sites:
@@ -121,10 +121,22 @@ def default_targets_match_sites(case: Case) -> None:
     require(bool(case.defaults), "there is no default target")
 
 
+def a_tower_names_its_tensors(case: Case) -> None:
+    """`tensors` names tensors of the checkpoint, without reading any, and every site of the tower is among them."""
+    elsewhere = replace(case.files, checkpoint=replace(case.files.checkpoint, root=case.folder / "no such folder"))
+    for tower in case.towers:
+        held = set(case.adapter.tensors(elsewhere, tower).values())
+        strange = sorted(held - case.files.checkpoint.tensors.keys())
+        require(not strange, f"the checkpoint has no {strange[:1]}, which the {tower} tower names")
+        for site in case.sites:
+            known = site.tower != tower or site.key in held
+            require(known, f"{site.name}: {site.key} is not among the {tower} tower's tensors")
+
+
 def every_site_is_observed_once(case: Case) -> None:
     """In one forward pass of its tower, and in none of the other's, every site's map runs once: y = x W^T (+ b), with x
-    [B, T, I] or [B, I], T the tokens of the mask."""
-    for tower in TOWERS:
+    [B, T, I] or [B, I], T the tokens of the mask, and one token exactly where the site is `pooled`."""
+    for tower in case.towers:
         inputs, mask = inputs_of(case.model, tower, case.items[tower])
         runs: Counter[Site] = Counter()
 
@@ -134,6 +146,7 @@ def every_site_is_observed_once(case: Case) -> None:
             require(x.shape[-1] == width, f"{site.name} has inputs of width {x.shape[-1]}, not {width}")
             tokens = {1, x.shape[1] if mask is None else mask.shape[1]}
             require(x.shape[1] in tokens, f"{site.name} sees {x.shape[1]} tokens, the mask has {max(tokens)}")
+            require((x.shape[1] == 1) == site.pooled, f"{site.name} sees {x.shape[1]} tokens, pooled={site.pooled}")
             off = distance_from_map(case.model, site, x, y)
             require(off <= 1e-4, f"{site.name}: its outputs are not x W^T (+ b), they are off by {off:.1e}")
 
@@ -147,7 +160,7 @@ def every_site_is_observed_once(case: Case) -> None:
 def observing_changes_nothing(case: Case) -> None:
     """Weights stay as they are bit by bit; embeddings move by rounding at most (1e-6), and not at all afterwards."""
     before = {key: tensor.clone() for key, tensor in case.model.module.state_dict().items()}
-    for tower in TOWERS:
+    for tower in case.towers:
         with observe(case.model, case.sites, lambda site, x, y: None):
             require_close(embed(case.model, tower, case.items[tower]), case.embedded[tower], SAME, f"{tower} observed")
         after = embed(case.model, tower, case.items[tower])
@@ -157,11 +170,12 @@ def observing_changes_nothing(case: Case) -> None:
 
 
 def embeddings_are_normalised_and_of_one_width(case: Case) -> None:
-    """Embeddings are float32 [B, D], finite, of length 1, D the same in both towers."""
+    """Embeddings are float32 [B, D], finite, of length 1, D the same in towers that share a space."""
     for tower, found in case.embedded.items():
         require_embeddings(found, f"{tower} embeddings")
         require(found.shape[0] == len(case.items[tower]), f"{tower} embeddings are {tuple(found.shape)}")
-    require(len(widths := {found.shape[1] for found in case.embedded.values()}) == 1, f"widths are {widths}")
+    widths = {found.shape[1] for found in case.embedded.values()}
+    require(len(widths) == 1 or bool(case.files.no_joint_space), f"widths are {widths}")
 
 
 def an_item_alone_embeds_as_in_a_batch(case: Case) -> None:
@@ -178,7 +192,7 @@ def embeddings_are_the_librarys(case: Case) -> None:
 
 def each_tower_loads_alone(case: Case) -> None:
     """A tower that is loaded without the other says so in `towers` and gives the same embeddings."""
-    for tower in TOWERS:
+    for tower in case.towers:
         model = case.load(towers=(tower,))
         require(tuple(model.towers) == (tower,), f"{tower} alone says its towers are {model.towers}")
         require_close(embed(model, tower, case.items[tower]), case.embedded[tower], SAME, f"{tower} alone")
@@ -187,13 +201,13 @@ def each_tower_loads_alone(case: Case) -> None:
 def an_edit_of_files_is_that_of_the_live_model(case: Case) -> None:
     """A patch applied to files, loaded by adapter and by library, embeds as the same patch laid over the live model."""
     adapter = built(find_adapter(str(case.edited), case.host))
-    reloaded = adapter.load(adapter.open(str(case.edited)), device="cpu", dtype="float32", towers=TOWERS)
+    reloaded = adapter.load(adapter.open(str(case.edited)), device="cpu", dtype="float32", towers=case.towers)
     with applied(case.model, Variant("edited", case.patch.changes), list(case.patch.changes)):
-        live = {tower: embed(case.model, tower, case.items[tower]) for tower in TOWERS}
+        live = {tower: embed(case.model, tower, case.items[tower]) for tower in case.towers}
     for site in case.defaults:
         moved = relative(live[site.tower], case.embedded[site.tower])
         require(moved > SAME_FUNCTION, f"an edit of {site.name} in memory does not reach the {site.tower} embeddings")
-    for tower in TOWERS:
+    for tower in case.towers:
         found = embed(reloaded, tower, case.items[tower])
         require_close(found, live[tower], SAME, f"{tower} after an edit, loaded from files and in memory")
     case.compare_with_library(str(case.edited), live)
@@ -212,7 +226,7 @@ def every_dtype_loads(case: Case) -> None:
     for dtype in ("float16", "bfloat16"):
         model = case.load(dtype=dtype)
         case.require_checkpoint_values(model, dtype)
-        for tower in TOWERS:
+        for tower in case.towers:
             found = embed(model, tower, case.items[tower])
             require_embeddings(found, f"{tower} embeddings in {dtype}")
             require_close(found, case.embedded[tower], SAME_IN_HALF, f"{tower} in {dtype}")
@@ -236,6 +250,7 @@ CLAUSES = (
     sites_are_listed_without_weights,
     sites_are_live_tensors_of_the_checkpoint,
     default_targets_match_sites,
+    a_tower_names_its_tensors,
     every_site_is_observed_once,
     embeddings_are_normalised_and_of_one_width,
     observing_changes_nothing,

@@ -19,7 +19,7 @@ from editkit.loading import load_model
 from editkit.progress import Stage
 from editkit.protocols import Adapter, Model, ModelFiles
 from editkit.recipe import Compute
-from editkit.site import TOWERS, Tower
+from editkit.site import Tower, towers_of
 from editkit.streams import Batch, Sink, Unreadable, image_batches, text_batches
 from editkit.variants import Variant, applied
 
@@ -49,17 +49,21 @@ class Encoder:
     def model(self) -> Model:
         """The loaded base model."""
         return load_model(
-            self.adapter, self.files, TOWERS, device=self.device, dtype=self.compute.dtype, stage=self.stage
+            self.adapter, self.files, self.towers, device=self.device, dtype=self.compute.dtype, stage=self.stage
         )
 
     @cached_property
-    def _sites(self) -> Sequence[Any]:
-        return self.adapter.sites(self.files)
+    def towers(self) -> tuple[Tower, ...]:
+        """The towers that the model has."""
+        return towers_of(self.adapter.sites(self.files))
+
+    @cached_property
+    def _keys(self) -> dict[Tower, set[str]]:
+        return {tower: set(self.adapter.tensors(self.files, tower).values()) for tower in self.towers}
 
     def tower_keys(self, tower: Tower, variant: Variant) -> list[str]:
-        """Return the touched tensors that reach a tower: its own, and any that belong to no site."""
-        owners = {key: site.tower for site in self._sites for key in (site.key, site.bias) if key}
-        return sorted(key for key in variant.changes if owners.get(key, tower) == tower)
+        """Return the touched tensors that a tower's embeddings are computed from."""
+        return sorted(self._keys[tower] & set(variant.changes))
 
     def texts(self, variants: Sequence[Variant], groups: Sequence[tuple[str, ...]]) -> dict[str, Embedded]:
         """Embed n groups of k texts with each variant."""

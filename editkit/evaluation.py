@@ -23,7 +23,7 @@ from editkit.evals.zeroshot import ZeroShot
 from editkit.loading import resolve_device
 from editkit.models import find_adapter
 from editkit.patch import Patch
-from editkit.plan import default_split
+from editkit.plan import default_split, require_joint_space
 from editkit.plugins import Host
 from editkit.progress import Stage, silent
 from editkit.protocols import Adapter, ModelFiles
@@ -81,6 +81,7 @@ def run_evaluation(
     adapter_spec = find_adapter(recipe.model, host)
     adapter: Adapter = adapter_spec.load()(adapter_spec.options())
     files = adapter.open(recipe.model)
+    require_joint_space(files, adapter.sites(files), f"`{name}` compares images with captions")
     variants = _variants(recipe, loaded, adapter, files, host, with_controls=controls)
     encoder = Encoder(adapter, files, files.checkpoint.identity(), recipe.compute, device, stage)
     skip = recipe.skips_bad_items

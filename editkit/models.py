@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from editkit.specs import AdapterSpec
 
 
 def find_adapter(source: str, host: Host) -> AdapterSpec:
-    """Return the adapter whose prefix, marker file or `model_type` fits `source`.
+    """Return the adapter whose pattern, prefix, `model_type` or marker file fits `source`.
 
     A hub id is resolved to its folder first.
 
@@ -20,13 +21,18 @@ def find_adapter(source: str, host: Host) -> AdapterSpec:
         ModelError: no installed adapter knows the family; names the closest.
     """
     adapters = host.of_kind(AdapterSpec)
-    for spec in adapters.values():
-        if any(source == prefix or source.startswith(f"{prefix}:") for prefix in spec.prefixes):
-            return spec
+    by_name = [spec for spec in adapters.values() if any(fnmatchcase(source, pattern) for pattern in spec.patterns)]
+    by_name += [
+        spec
+        for spec in adapters.values()
+        if any(source == prefix or source.startswith(f"{prefix}:") for prefix in spec.prefixes)
+    ]
+    if by_name:
+        return by_name[0]
     folder = local_folder(source)
     family = _model_type(folder)
-    for spec in adapters.values():
-        if family in spec.model_types or (family is None and any((folder / name).is_file() for name in spec.files)):
+    for spec in sorted(adapters.values(), key=lambda spec: -len(spec.keys)):
+        if family in spec.model_types or (family is None and _is_marked(folder, spec)):
             return spec
     known = sorted(name for spec in adapters.values() for name in spec.model_types)
     found = f"its config.json says model_type '{family}'" if family else "it has no config.json with a model_type"
@@ -101,3 +107,21 @@ def _model_type(folder: Path) -> str | None:
     config = folder / "config.json"
     family = read_json(config).get("model_type") if config.is_file() else None
     return family if isinstance(family, str) else None
+
+
+def _is_marked(folder: Path, spec: AdapterSpec) -> bool:
+    """Whether the folder has a marker file of the family with every key that it must hold."""
+    for name in spec.files:
+        if (folder / name).is_file():
+            content = read_json(folder / name) if spec.keys else {}
+            if all(_holds(content, key.split(".")) for key in spec.keys):
+                return True
+    return False
+
+
+def _holds(content: object, path: list[str]) -> bool:
+    for part in path:
+        if not isinstance(content, dict) or part not in content:
+            return False
+        content = content[part]
+    return True

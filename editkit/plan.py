@@ -20,7 +20,7 @@ from editkit.observe import weight_of
 from editkit.plugins import Host
 from editkit.protocols import Adapter, ModelFiles
 from editkit.recipe import Choice, Layer, Recipe, resolve, validate_options
-from editkit.site import TOWERS, Site, Tower, match_targets
+from editkit.site import TOWERS, Site, Tower, match_targets, towers_of
 from editkit.specs import DatasetSpec, ManipulatorSpec, ScorerSpec
 from editkit.whole import shapes_of, whole_tensors
 
@@ -45,7 +45,7 @@ class Plan:
     @property
     def towers(self) -> tuple[Tower, ...]:
         """The towers that are edited."""
-        return tuple(tower for tower in TOWERS if any(site.tower == tower for site in self.sites))
+        return towers_of(self.sites)
 
     def sites_of(self, tower: Tower) -> list[Site]:
         """Return the sites of one tower, in the model's order."""
@@ -114,22 +114,31 @@ class Plan:
     @property
     def seen_towers(self) -> tuple[Tower, ...]:
         """The towers that have to be loaded: the edited ones, and both where a method looks across."""
-        across = any(
-            needs(choice).endswith("gradients") for tower in self.towers for choice in self.scorers(tower).values()
-        ) or any("embeddings" in self.manipulator_needs(site.tower) for site in self.sites if site.role == "proj")
-        return TOWERS if across else self.towers
+        return TOWERS if any(self.looks_across(tower) for tower in self.towers) else self.towers
+
+    def looks_across(self, tower: Tower) -> str:
+        """Return the component of a tower that looks at the other tower's embeddings too; empty where none does."""
+        for choice in self.scorers(tower).values():
+            if needs(choice).endswith("gradients"):
+                return choice.name
+        projects = any(site.role == "proj" for site in self.sites_of(tower))
+        return (
+            self.recipe.towers[tower].manipulator.name
+            if (projects and "embeddings" in self.manipulator_needs(tower))
+            else ""
+        )
 
     @property
     def untouched_towers(self) -> tuple[Tower, ...]:
         """Towers that the model has and no target names: they are not edited, and the report says so."""
-        present = {site.tower for site in self.all_sites}
-        return tuple(tower for tower in TOWERS if tower in present and tower not in self.towers)
+        return tuple(tower for tower in towers_of(self.all_sites) if tower not in self.towers)
 
     def memory(self) -> dict[str, int]:
-        """Estimate bytes: the loaded model, and the scores' sums of the tower that needs most (one at a time)."""
-        tensors = self.files.checkpoint.tensors.values()
-        weights = sum(info.stop - info.start for info in tensors)
-        model = sum(info.size for info in tensors) * BYTES[self.recipe.compute.dtype]
+        """Estimate bytes: the loaded towers, and the scores' sums of the tower that needs most (one at a time)."""
+        tensors = self.files.checkpoint.tensors
+        weights = sum(info.stop - info.start for info in tensors.values())
+        held = {key for tower in self.seen_towers for key in self.adapter.tensors(self.files, tower).values()}
+        model = sum(tensors[key].size for key in held) * BYTES[self.recipe.compute.dtype]
         sums = {
             tower: sum(
                 sum(site.size for site in self.sites_of(tower)) * 4 * SUMS[needs(choice)]
@@ -186,7 +195,7 @@ def make_plan(layers: Sequence[tuple[str, Layer]], host: Host) -> Plan:
     all_sites = adapter.sites(files)
     own: list[tuple[str, Layer]] = [
         ("data set", default_split(first.data, "edit")),
-        ("adapter", {"targets": adapter.default_targets(files)}),
+        ("adapter", {"targets": adapter.default_targets(files), **_settings(adapter, files)}),
         *_meant_for(first, adapter.default_targets(files), all_sites),
     ]
     recipe = resolve([*own, *layers], host)
@@ -221,12 +230,10 @@ def _meant_for(recipe: Recipe, targets: Sequence[str], sites: Sequence[Site]) ->
 
 def _looks_at(plan: Plan, tower: Tower) -> tuple[Tower, ...]:
     """Return the towers whose items the edit of one tower needs."""
-    wanted = {needs(choice) for choice in plan.scorers(tower).values()}
-    asked = plan.manipulator_needs(tower)
-    projects = any(site.role == "proj" for site in plan.sites_of(tower))
-    if wanted & {"gradients", "sample-gradients"} or ("embeddings" in asked and projects):
+    if plan.looks_across(tower):
         return TOWERS
-    return (tower,) if "inputs" in wanted or asked else ()
+    wanted = {needs(choice) for choice in plan.scorers(tower).values()}
+    return (tower,) if "inputs" in wanted or plan.manipulator_needs(tower) else ()
 
 
 def _require_sense(plan: Plan) -> None:
@@ -239,14 +246,16 @@ def _require_sense(plan: Plan) -> None:
     """
     for tower in plan.towers:
         plan.other_checkpoint(tower)
+        if across := plan.looks_across(tower):
+            require_joint_space(plan.files, plan.all_sites, f"'{across}' compares images with captions")
         check = getattr(plan.recipe.towers[tower].manipulator.build(), "check", lambda site: None)
         for site in plan.sites_of(tower):
             check(site)
         for choice in plan.scorers(tower).values():
             for site in plan.sites_of(tower):
-                if site.role == "proj" and isinstance(choice.spec, ScorerSpec) and choice.spec.spread:
+                if site.pooled and isinstance(choice.spec, ScorerSpec) and choice.spec.spread:
                     raise SiteError(
-                        f"{site.name} sees one token per sample (the pooled output), so its inputs have no spread over "
+                        f"{site.name} sees one token per sample (a pooled output), so its inputs have no spread over "
                         f"tokens, which scorer '{choice.name}' needs.",
                         "Take it out of the targets, or score it by `wanda-ratio`, `gradient` or its weights.",
                     )
@@ -258,6 +267,25 @@ def _require_sense(plan: Plan) -> None:
                 f"{looking[0]} has nothing to look at there.",
                 "Use it with `blend` or `scale`, or name sites such as text:attn.out.",
             )
+
+
+def require_joint_space(files: ModelFiles, sites: Sequence[Site], why: str) -> None:
+    """Check that a model has both towers, and one space for their embeddings.
+
+    Raises:
+        ModelError: it has not; says so after `why` it is needed.
+    """
+    lacking = [tower for tower in TOWERS if tower not in towers_of(sites)]
+    reason = files.no_joint_space or (f"it has no {lacking[0]} tower" if lacking else "")
+    if reason:
+        raise ModelError(
+            f"{why}, which {files.source} does not allow: {reason}.",
+            "Choose a method that looks at one modality (`uwm`); judge the edit by another evaluation.",
+        )
+
+
+def _settings(adapter: Adapter, files: ModelFiles) -> Mapping[str, Any]:
+    return getattr(adapter, "default_settings", lambda files: {})(files)
 
 
 def default_split(choice: Choice, purpose: str) -> Mapping[str, Any]:

@@ -153,6 +153,10 @@ class ModelFiles:
     family: str
     settings: str = ""
     """Digest of what decides how images and captions become tensors: part of every cache key."""
+    no_joint_space: str = ""
+    """Why images and captions share no space, so that nothing can be ranked across them; empty: they share one."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of how the model was found (a tokenizer taken from elsewhere), one line each."""
 
 
 class Model(Protocol):
@@ -171,6 +175,15 @@ class Model(Protocol):
     def image_preprocessor(self) -> Callable[[Image.Image], Mapping[str, Tensor]]:
         """Return a function that worker processes call: one RGB image to tensors without a batch axis."""
 
+    def image_mask(self, inputs: Mapping[str, Tensor]) -> Tensor | None:
+        """Return the mask [B, T] of the image tokens that count; None: all of them, whatever the image."""
+
+    def scores(self, cosines: Tensor) -> Tensor:
+        """Return what the model itself says of pairs with these cosines: SigLIP's probability, CLIP's logit.
+
+        Ranks are taken of cosines. Strictly monotonic, so it never changes one.
+        """
+
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text: begin to end of text, cut to the context, no padding."""
 
@@ -184,8 +197,44 @@ class Model(Protocol):
         """Return what turns images and captions into tensors: class, backend, digest of its settings."""
 
 
+class Captioner(Protocol):
+    """A loaded model, decoder and all, that says what an image shows.
+
+    `prompt` is the one that its family is asked with by default; empty: it takes none.
+    """
+
+    module: torch.nn.Module
+    device: torch.device
+    prompt: str
+
+    def captions(
+        self,
+        images: Sequence[Image.Image],
+        prompt: str | None = None,
+        *,
+        temperature: float = 0.0,
+        max_new_tokens: int = 64,
+        seed: int = 0,
+    ) -> list[str]:
+        """Return one caption per RGB image, stripped; the same again for the same images and seed.
+
+        Args:
+            temperature: 0: the likeliest token each time; else sampled, from `seed`.
+
+        Raises:
+            ModelError: a prompt is given to a model that takes none.
+        """
+
+    def parameter(self, key: str) -> Tensor:
+        """Return the live tensor that the checkpoint calls `key`."""
+
+
 class Adapter(Protocol):
-    """A model family. Built as `Adapter(options)`; opening and listing sites read no weights."""
+    """A model family. Built as `Adapter(options)`; opening and listing sites read no weights.
+
+    It may have `default_settings(files)`, recipe values by dotted path that suit the family ("selector.tau"), and,
+    if its spec says `captions`, `load_captioner(files, *, device, dtype, device_map=None) -> Captioner`.
+    """
 
     def open(self, source: str) -> ModelFiles:
         """Resolve a folder, checkpoint or hub id to files.
@@ -199,6 +248,13 @@ class Adapter(Protocol):
 
     def default_targets(self, files: ModelFiles) -> tuple[str, ...]:
         """Return what is edited when no target is given."""
+
+    def tensors(self, files: ModelFiles, tower: Tower) -> Mapping[str, str]:
+        """Return the checkpoint keys of all that a tower's embeddings are computed from, by their names in it.
+
+        The names are those of the architecture itself, so that towers can be exchanged between models that wrap them
+        differently: "vision_model.embeddings.class_embedding" in CLIP as in LLaVA.
+        """
 
     def load(self, files: ModelFiles, *, device: str, dtype: str, towers: Sequence[Tower]) -> Model:
         """Load the towers asked for.

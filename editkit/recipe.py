@@ -27,6 +27,8 @@ COMPONENTS: dict[str, type[Spec]] = {
     "selector": SelectorSpec,
     "manipulator": ManipulatorSpec,
 }
+NOT_ASKED_FOR = ("default", "adapter")
+"""Origins of values that nobody chose: a component that makes them useless is no contradiction."""
 OPEN_MAPPINGS = ("counts", "other_options")
 """Options that are mappings themselves."""
 
@@ -271,10 +273,12 @@ def _build(values: dict[str, Any], origins: dict[str, str], host: Host) -> Recip
 
 def _tower(values: Layer, origins: dict[str, str], tower: Tower, targets: tuple[str, ...], host: Host) -> TowerRecipe:
     whole, own = _for_tower(values, tower), _below(values, tower)
-    shared = [path for path in values if origins.get(path) != "default"]
+    shared = [path for path in values if origins.get(path) not in NOT_ASKED_FOR]
     implied = imply(whole, own, shared, targets, host)
     if "manipulator.name" in own:  # what it implies is this tower's alone: shared options belong to the other one
         whole = {path: value for path, value in whole.items() if path in own or path.split(".")[0] not in implied}
+    for path in [path for path in whole if path.split(".")[0] in implied and origins.get(path) in NOT_ASKED_FOR]:
+        del whole[path]
     require_used(tower, whole, implied, host)
     for kind, (name, reason) in implied.items():
         whole[f"{kind}.name"] = name

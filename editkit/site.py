@@ -6,14 +6,33 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, get_args
 
 from editkit.errors import SiteError, did_you_mean
 
 Tower = Literal["text", "vision"]
-Role = Literal["attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out", "proj", "tensor"]
+Role = Literal[
+    "attn.q",
+    "attn.k",
+    "attn.v",
+    "attn.out",
+    "mlp.in",
+    "mlp.out",
+    "pool.attn.q",
+    "pool.attn.k",
+    "pool.attn.v",
+    "pool.attn.out",
+    "pool.mlp.in",
+    "pool.mlp.out",
+    "proj",
+    "projector.in",
+    "projector.out",
+    "tensor",
+]
 TOWERS: tuple[Tower, ...] = ("text", "vision")
-ROLES: tuple[Role, ...] = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out", "proj")
+ROLES: tuple[Role, ...] = tuple(role for role in get_args(Role) if role != "tensor")
+ONCE: tuple[Role, ...] = ("proj", "projector.in", "projector.out")
+"""Roles that a tower has once, so that their names need no layer."""
 
 
 @dataclass(frozen=True, order=True)
@@ -24,7 +43,10 @@ class Site:
     They differ where a checkpoint renames modules, and where one tensor holds several maps.
     `shape` is [O, I]. `rows` are the site's rows in a fused tensor (q, k, v in one);
     `transposed` says that the tensor is stored [I, O]. The role "tensor" is for the target `all`: any floating
-    tensor, seen as a matrix.
+    tensor, seen as a matrix. `pooled` says that its input is one token per sample, which has no spread over tokens.
+
+    Roles: those of transformer blocks; `pool.*` of an attention pooling head, whose query is learned; `proj` to the
+    space that both modalities share; `projector.*` from a vision tower into a language model.
     """
 
     tower: Tower
@@ -36,18 +58,24 @@ class Site:
     rows: tuple[int, int] | None = None
     transposed: bool = False
     bias: str | None = None
+    pooled: bool = False
 
     @property
     def name(self) -> str:
         """The site as a target that matches it alone: `vision:mlp.out[3]`."""
         if self.role == "tensor":
             return self.key
-        return f"{self.tower}:{self.role}" + ("" if self.role == "proj" else f"[{self.layer}]")
+        return f"{self.tower}:{self.role}" + ("" if self.role in ONCE else f"[{self.layer}]")
 
     @property
     def size(self) -> int:
         """How many weights the site has."""
         return self.shape[0] * self.shape[1]
+
+
+def towers_of(sites: Sequence[Site]) -> tuple[Tower, ...]:
+    """Return the towers that a model has, or that some of its sites belong to."""
+    return tuple(tower for tower in TOWERS if any(site.tower == tower for site in sites))
 
 
 _TARGET = re.compile(r"(?P<tower>[^:\[\]]+):(?P<role>[^:\[\]]+)(\[(?P<index>-?\d+|(-?\d+)?:(-?\d+)?)\])?")

@@ -108,13 +108,19 @@ class ManipulatorSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterSpec(Spec):
-    """A model family: `model_types` (config.json) and `prefixes` ("open_clip:") decide without torch."""
+    """A model family: `model_types` (config.json), `prefixes` ("open_clip:") and marker files decide without torch."""
 
     kind = "adapter"
     model_types: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     """File names that mark a folder of this family, where there is no `model_type` ("open_clip_config.json")."""
+    keys: tuple[str, ...] = ()
+    """Dotted keys that a marker file must hold; an adapter that asks for more of them comes first."""
+    patterns: tuple[str, ...] = ()
+    """Sources of this family beyond those with its prefixes, with wildcards ("open_clip:coca_*"); they come first."""
+    captions: bool = False
+    """Whether the adapter has `load_captioner`."""
     folder: Path | None = None
     """Where the model lies that comes with the plugin and is called by one of `prefixes`."""
 

@@ -73,7 +73,7 @@ def _collate(items: list[Any]) -> tuple[Batch | None, list[Unreadable]]:
         return None, unreadable
     samples = [group[k] for k in range(len(good[0][1])) for _, group in good]
     inputs = {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
-    return Batch(tuple(group for group, _ in good), inputs, None), unreadable
+    return Batch(tuple(group for group, _ in good), inputs, None), unreadable  # the model masks it, in its process
 
 
 def image_batches(
@@ -96,7 +96,7 @@ def image_batches(
             on_unreadable(item)
         if batch is not None:
             moved = {name: tensor.to(model.device, non_blocking=True) for name, tensor in batch.inputs.items()}
-            yield Batch(batch.groups, moved, None)
+            yield Batch(batch.groups, moved, model.image_mask(moved))
 
 
 def text_batches(

@@ -145,6 +145,20 @@ class ReadsFiles(TransformersClip):
         return super().sites(files)
 
 
+class Elsewhere(TransformersClip):
+    def tensors(self, files: ModelFiles, tower: Any) -> dict[str, str]:
+        return {key: f"clip.{key}" for key in super().tensors(files, tower)}
+
+
+class LeavesOutProjections(TransformersClip):
+    def tensors(self, files: ModelFiles, tower: Any) -> dict[str, str]:
+        return {name: key for name, key in super().tensors(files, tower).items() if "projection" not in name}
+
+
+class Pooled(Altered, pooled=True):
+    pass
+
+
 class NoSuchTarget(TransformersClip):
     def default_targets(self, files: ModelFiles) -> tuple[str, ...]:
         return ("text:attn.out", "vision:mlp.out[9]")
@@ -255,8 +269,11 @@ BROKEN = {
     ReadsFiles: ("sites are listed without weights", "config.json"),
     SameName: ("sites are listed without weights", "2 sites are called text:attn.out[1]"),
     NoSuchTarget: ("default targets match sites", "vision:mlp.out[9]"),
+    Elsewhere: ("a tower names its tensors", "the checkpoint has no ['clip.text_model"),
+    LeavesOutProjections: ("a tower names its tensors", "text:proj: text_projection.weight is not among"),
+    Pooled: ("every site is observed once", "tokens, pooled=True"),
     NeverRuns: ("every site is observed once", f"{OUT} ran 0 times in the text tower"),
-    OtherTower: ("every site is observed once", "vision:attn.out[7] ran 1 times in the text tower, not 0"),
+    OtherTower: ("a tower names its tensors", "vision:attn.out[7]: text_model.encoder.layers.0.self_attn.out_proj"),
     Transposed: ("every site is observed once", "its outputs are not x W^T (+ b)"),
     Unnormalised: ("embeddings are normalised", "lengths"),
     ChangesWhenRun: ("observing changes nothing", "text embeddings differ after observing"),

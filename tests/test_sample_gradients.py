@@ -19,7 +19,7 @@ import editkit.gradients
 from editkit.errors import EditkitError, ModelError, ScoreError, SiteError
 from editkit.gradients import embed_pairs, score_sample_gradients
 from editkit.scoring import Scored
-from editkit.site import ROLES, Site, match_targets
+from editkit.site import Site, match_targets
 from editkit.streams import Batch
 
 Batches = Callable[[Any, str, int], Iterable[Batch]]
@@ -78,7 +78,7 @@ def test_scores_of_every_role_equal_a_loop_over_samples_in_float64(
     options: dict[str, Any],
 ) -> None:
     sites = match_targets([f"{tower}:*"], clip_sites)
-    assert {site.role for site in sites} == set(ROLES)
+    assert {site.role for site in sites} >= {"attn.q", "attn.k", "attn.v", "attn.out", "mlp.in", "mlp.out", "proj"}
     plain, gradients = golden(tower, options.get("loss", "alignment"))
     expected = sample_scores(plain, gradients, sites, name, options.get("side", "unsafe"))
     found = scored_of(clip, tower, sites, {name: scorer(name, **options)}, pair_batches)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from editkit.errors import SiteError
-from editkit.site import ROLES, Role, Site, Target, Tower, match_targets
+from editkit.site import ONCE, ROLES, Role, Site, Target, Tower, match_targets
 
 DEPTH: dict[Tower, int] = {"text": 4, "vision": 6}
 
@@ -14,7 +14,9 @@ def sites() -> list[Site]:
     made = []
     for tower, depth in DEPTH.items():
         for layer in range(depth):
-            made += [Site(tower, layer, role, "m", f"{tower}.{layer}.{role}", (2, 3)) for role in ROLES[:-1]]
+            made += [
+                Site(tower, layer, role, "m", f"{tower}.{layer}.{role}", (2, 3)) for role in ROLES if role not in ONCE
+            ]
         made.append(Site(tower, depth - 1, "proj", "p", f"{tower}.proj", (2, 3)))
     return made
 

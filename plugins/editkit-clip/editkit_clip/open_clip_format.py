@@ -35,6 +35,8 @@ CONFIG = "open_clip_config.json"
 class OpenClip:
     """The adapter for open_clip's CLIP models with transformer towers."""
 
+    loaded: type[LoadedOpenClip] = LoadedOpenClip
+
     def __init__(self, options: NoOptions) -> None:
         self.options = options
 
@@ -100,17 +102,23 @@ class OpenClip:
         towers = {site.tower for site in self.sites(files)}
         return tuple(t for t in ("text:attn.out", "vision:mlp.out") if t.split(":")[0] in towers)
 
+    def tensors(self, files: ModelFiles, tower: Tower) -> dict[str, str]:
+        """Return a tower's tensors: `visual.*`, or all others but the scale and bias of logits."""
+        return {
+            key: key
+            for key in files.checkpoint.tensors
+            if key.startswith("visual.") == (tower == "vision") and not key.startswith("logit_")
+        }
+
     def load(self, files: ModelFiles, *, device: str, dtype: str, towers: Sequence[Tower]) -> LoadedOpenClip:
         """Build the architecture and fill it from the safetensors file, every tensor matched."""
-        import open_clip
+        from open_clip.tokenizer import SimpleTokenizer
         from open_clip.transform import PreprocessCfg, image_transform_v2
         from safetensors.torch import load_file
 
         config = dict(files.config["model_cfg"])
         with library_errors(f"The open_clip model {files.source} cannot be loaded"):
-            custom = config.pop("custom_text", False) or "hf_model_name" in config.get("text_cfg", {})
-            build = open_clip.CustomTextCLIP if custom else open_clip.CLIP
-            module = build(**config)
+            module = self.build(config)
             tensors: dict[str, Any] = {}
             for name in files.checkpoint.files:
                 tensors |= load_file(files.checkpoint.root / name)
@@ -118,9 +126,16 @@ class OpenClip:
             missing, unexpected = module.load_state_dict(tensors, strict=False)
             _refuse_mismatch(files.source, missing, unexpected)
             preprocess = image_transform_v2(PreprocessCfg(**files.config["preprocess_cfg"]), is_train=False)
-            tokenizer = open_clip.tokenizer.SimpleTokenizer(context_length=module.context_length)
+            tokenizer = SimpleTokenizer(context_length=module.context_length)
         module = module.to(device=device, dtype=getattr(torch, dtype)).eval().requires_grad_(requires_grad=False)
-        return LoadedOpenClip(module, tokenizer, preprocess, towers)
+        return self.loaded(module, tokenizer, preprocess, towers)
+
+    def build(self, config: dict[str, Any]) -> Any:
+        """Return the module of a `model_cfg`, with weights that mean nothing yet."""
+        import open_clip
+
+        custom = config.pop("custom_text", False) or "hf_model_name" in config.get("text_cfg", {})
+        return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**config)
 
     def save_beside(self, files: ModelFiles, folder: Path) -> None:
         """Write `open_clip_config.json`, so that `create_model("local-dir:FOLDER")` loads the edited weights."""
@@ -205,7 +220,7 @@ def _block_sites(files: ModelFiles, tower: Tower, layer: int, block: str) -> lis
 
 def _projection(files: ModelFiles, tower: Tower, key: str) -> Site:
     inputs, outputs = files.checkpoint.tensors[key].shape
-    return Site(tower, 0, "proj", "", key, (outputs, inputs), transposed=True)
+    return Site(tower, 0, "proj", "", key, (outputs, inputs), transposed=True, pooled=True)
 
 
 def _refuse_mismatch(source: str, missing: Sequence[str], unexpected: Sequence[str]) -> None:

@@ -60,6 +60,14 @@ class LoadedOpenClip:
             pooled = text.text_projection(pooled) if linear else pooled @ text.text_projection
         return functional.normalize(pooled.float(), dim=-1)
 
+    def image_mask(self, inputs: Mapping[str, Tensor]) -> None:
+        """Every image token counts, CLS included."""
+
+    def scores(self, cosines: Tensor) -> Tensor:
+        """Return logits: the cosines times the learned scale."""
+        scale: Tensor = self.module.logit_scale.detach().float().exp()
+        return cosines * scale
+
     def image_preprocessor(self) -> Callable[[Any], Mapping[str, Tensor]]:
         """Return the evaluation transform as a function of one image."""
         return Preprocess(self._transform)

@@ -66,6 +66,11 @@ class TransformersClip:
         """Return the paper's sites for CLIP ViT-L/14 (its released code; the paper does not settle on one list)."""
         return ("text:attn.out", "vision:mlp.out")
 
+    def tensors(self, files: ModelFiles, tower: Tower) -> dict[str, str]:
+        """Return a tower's tensors and its projection, which are called here as in the architecture."""
+        own = (f"{tower}_model.", PROJECTIONS[tower])
+        return {key: key for key in files.checkpoint.tensors if key.startswith(own)}
+
     def load(self, files: ModelFiles, *, device: str, dtype: str, towers: Sequence[Tower]) -> LoadedClip:
         """Load the model in evaluation mode, with only the towers asked for kept in memory."""
         from transformers import AutoTokenizer, CLIPModel
@@ -113,7 +118,7 @@ def _site(files: ModelFiles, tower: Tower, layer: int, role: Role, module: str) 
         )
     rows, columns = files.checkpoint.tensors[key].shape
     bias = f"{module}.bias" if f"{module}.bias" in files.checkpoint.tensors else None
-    return Site(tower, layer, role, module, key, (rows, columns), bias=bias)
+    return Site(tower, layer, role, module, key, (rows, columns), bias=bias, pooled=role == "proj")
 
 
 class Preprocess:
@@ -152,6 +157,14 @@ class LoadedClip:
         """
         output = self.module.get_text_features(input_ids=inputs["input_ids"])
         return functional.normalize(output.pooler_output.float(), dim=-1)
+
+    def image_mask(self, inputs: Mapping[str, Tensor]) -> None:
+        """Every image token counts, CLS included."""
+
+    def scores(self, cosines: Tensor) -> Tensor:
+        """Return logits: the cosines times the learned scale."""
+        scale: Tensor = self.module.logit_scale.detach().float().exp()
+        return cosines * scale
 
     def image_preprocessor(self) -> Callable[[Any], Mapping[str, Tensor]]:
         """Return the image processor as a function of one image."""
