@@ -5,6 +5,7 @@ import editkit
 edited = editkit.edit("uwm", alpha=-1, tau=0.2)
 report = editkit.evaluate("safeground", patches=[edited.folder])
 editkit.Patch.load(edited.folder).apply("model-folder", "edited-model")
+editkit.load("model-folder", patches=[edited.folder]).scores(images, captions)
 """
 
 from __future__ import annotations
@@ -17,12 +18,27 @@ from editkit.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from editkit.api import Edited, edit, evaluate
+    from editkit.loaded import Loaded, load, load_captioner
     from editkit.patch import Patch
 
 __version__ = "0.1.0"
-__all__ = ["Edited", "EditkitError", "Patch", "edit", "evaluate", "hookimpl"]
+__all__ = [
+    "Edited",
+    "EditkitError",
+    "Loaded",
+    "Patch",
+    "edit",
+    "evaluate",
+    "hookimpl",
+    "load",
+    "load_captioner",
+]
 
-_HEAVY = {"edit": "editkit.api", "evaluate": "editkit.api", "Edited": "editkit.api", "Patch": "editkit.patch"}
+_HEAVY = {
+    **dict.fromkeys(("Edited", "edit", "evaluate"), "editkit.api"),
+    **dict.fromkeys(("Loaded", "load", "load_captioner"), "editkit.loaded"),
+    "Patch": "editkit.patch",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -30,3 +46,8 @@ def __getattr__(name: str) -> Any:
     if name in _HEAVY:
         return getattr(import_module(_HEAVY[name]), name)
     raise AttributeError(f"module 'editkit' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """List what is imported when it is asked for, too."""
+    return sorted({*globals(), *_HEAVY})

@@ -21,6 +21,8 @@ from editkit.plan import Plan, make_plan
 from editkit.plugins import Host, default_host
 from editkit.progress import Stage, silent
 from editkit.recipe import data_layer, flatten, given, read_recipe
+from editkit.smaller_batches import released
+from editkit.tower_swap import tower_swap
 
 RUNS = Path("editkit-runs")
 
@@ -46,6 +48,8 @@ def edit(
     model: str | Path | None = None,
     data: str | None = None,
     targets: Sequence[str] | None = None,
+    vision_tower: str | Path | None = None,
+    text_tower: str | Path | None = None,
     recipe: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
     output: str | Path | None = None,
@@ -57,6 +61,7 @@ def edit(
 
     Args:
         data: NAME or NAME:PATH.
+        vision_tower: another model, whose vision tower takes this one's place; `text_tower` likewise.
         recipe: a YAML file, or as text the name of one (`editkit recipes list`).
         settings: any recipe value by dotted path, such as `{"scorer.aggregation": "means"}`.
         output: a new folder for the patch; by default one below `editkit-runs`.
@@ -70,7 +75,7 @@ def edit(
         >>> edited.patch.apply(model_folder, "edited-model")
     """
     values = {
-        "model": str(model) if model is not None else None,
+        "model": _text(model),
         **data_layer(data),
         "scorer.name": scorer,
         "selector.name": selector,
@@ -79,8 +84,9 @@ def edit(
         "selector.tau": tau,
         "targets": tuple(targets) if targets else None,
     }
+    own = given(values)
     layers = [(origin(recipe), read_recipe(recipe))] if recipe is not None else []
-    layers += [("argument", given(values))]
+    layers += [("argument", own | tower_swap(_text(text_tower), _text(vision_tower), own))]
     layers += [("settings", flatten(settings or {}))]
     for place in (output, save):
         if place is not None:
@@ -96,7 +102,7 @@ def carry_out(plan: Plan, *, output: Path | None = None, save: Path | None = Non
         EditkitError: see `edit`.
     """
     _check_places(plan, output or default_folder(plan), save)
-    patch = make_patch(plan, stage)
+    patch = released(partial(make_patch, plan, stage))
     folder = output or default_folder(plan)  # anew: a run beside this one may have taken the name meanwhile
     patch.save(folder, write_card(patch.record, folder.name))
     saved = None
@@ -151,7 +157,7 @@ def evaluate(
     Raises:
         EditkitError: the model, the data or a patch cannot be used.
     """
-    layers = [("argument", given({"model": str(model) if model is not None else None, **data_layer(data)}))]
+    layers = [("argument", given({"model": _text(model), **data_layer(data)}))]
     return run_evaluation(
         evaluation,
         [*layers, ("settings", flatten(settings or {}))],
@@ -162,6 +168,10 @@ def evaluate(
         knowledge=knowledge,
         stage=stage,
     )
+
+
+def _text(model: str | Path | None) -> str | None:
+    return None if model is None else str(model)
 
 
 def _path(place: str | Path | None) -> Path | None:

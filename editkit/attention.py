@@ -33,12 +33,11 @@ class VisibleAttention(nn.MultiheadAttention):
         """Attend as `nn.MultiheadAttention` does, [B, T, D] or [T, B, D] by `batch_first`.
 
         Raises:
-            SiteError: a feature is asked for that no encoder here uses (attention weights, key padding,
-                appended key and value biases).
+            SiteError: a feature is asked for that no encoder here uses (key padding, appended key and value biases).
         """
-        if need_weights or key_padding_mask is not None or self.bias_k is not None or self.add_zero_attn:
+        if key_padding_mask is not None or self.bias_k is not None or self.add_zero_attn:
             raise SiteError(
-                "This model's attention returns weights, pads keys or appends key biases, which cannot be observed.",
+                "This model's attention pads keys or appends key biases, which cannot be observed.",
                 "Take attn.out out of the targets.",
             )
         if not self.batch_first:
@@ -52,19 +51,29 @@ class VisibleAttention(nn.MultiheadAttention):
             q, k, v, attn_mask=allowed, dropout_p=self.dropout if self.training else 0.0
         )
         output = self.out_proj(attended.transpose(1, 2).flatten(2))  # [B, T, D]
-        return (output if self.batch_first else output.transpose(0, 1)), None
+        weights = self._weights(q, k, allowed) if need_weights else None  # [B, H, T, S]
+        if weights is not None and average_attn_weights:
+            weights = weights.mean(dim=1)
+        return (output if self.batch_first else output.transpose(0, 1)), weights
+
+    def _weights(self, q: Tensor, k: Tensor, allowed: Tensor | None) -> Tensor:
+        scores: Tensor = q @ k.transpose(-2, -1) / self.head_dim**0.5
+        if allowed is not None:
+            additive = allowed.dtype.is_floating_point
+            scores = scores + allowed if additive else scores.masked_fill(~allowed, float("-inf"))
+        return scores.softmax(dim=-1)
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         biases: Sequence[Tensor | None] = (
             self.in_proj_bias.chunk(3) if self.in_proj_bias is not None else (None, None, None)
         )
+        fused = self._qkv_same_embed_dim
         weights = (
-            self.in_proj_weight.chunk(3)
-            if self._qkv_same_embed_dim
-            else (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
+            self.in_proj_weight.chunk(3) if fused else (self.q_proj_weight, self.k_proj_weight, self.v_proj_weight)
         )
         q, k, v = (
-            functional.linear(x, weight, bias)
+            # Weights of their own have one bias between them: no site has it, so it is added apart from the map.
+            functional.linear(x, weight, bias) if fused or bias is None else functional.linear(x, weight) + bias
             for x, weight, bias in zip((query, key, value), weights, biases, strict=True)
         )
         return q, k, v

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
@@ -15,7 +17,7 @@ from editkit.shard import Bits, TensorInfo, hash_bytes, read_bits, read_header
 from editkit.threads import in_threads
 from editkit.weights import find_weights, named_weights, refuse_archive
 
-__all__ = ["Bits", "Checkpoint", "TensorInfo", "over_tensors", "summary"]
+__all__ = ["Bits", "Checkpoint", "TensorInfo", "closest_key", "over_tensors", "summary"]
 
 Result = TypeVar("Result")
 
@@ -94,6 +96,27 @@ class Checkpoint:
         """
         keys = [key for key in self.tensors if key not in without]
         return summary((self.tensors[key] for key in keys), over_tensors(self.digest, keys, self.tensors, done))
+
+
+def closest_key(key: str, keys: Iterable[str]) -> str:
+    """Return the one of `keys` most like one that is missing; empty where none is like it.
+
+    The same behind another prefix comes first, then the same of the nearest layer, then one that is spelt alike.
+    """
+    known = sorted(keys)
+    prefixed = [other for other in known if other.endswith(f".{key}") or key.endswith(f".{other}")]
+    layers = sorted(
+        (other for other in known if _NUMBER.sub("#", other) == _NUMBER.sub("#", key)),
+        key=lambda other: [abs(a - b) for a, b in zip(_numbers(other), _numbers(key), strict=True)],
+    )
+    return next(iter([*prefixed, *layers, *get_close_matches(key, known, n=1)]), "")
+
+
+_NUMBER = re.compile(r"\d+")
+
+
+def _numbers(key: str) -> list[int]:
+    return [int(number) for number in _NUMBER.findall(key)]
 
 
 def summary(infos: Iterable[TensorInfo], digests: Mapping[str, str]) -> str:

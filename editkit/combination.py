@@ -6,23 +6,28 @@ columns: what the user left open is set so that the method makes sense, and what
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from editkit.errors import RecipeError
 from editkit.plugins import Host
-from editkit.site import Tower
+from editkit.site import TOWERS, Tower
 from editkit.specs import ManipulatorSpec, ScorerSpec, SelectorSpec
 
-WHOLE = ("all",)
-"""The targets that name every floating tensor of a checkpoint."""
+WHOLE: Mapping[str, tuple[Tower, ...]] = {"all": TOWERS, "text:all": ("text",), "vision:all": ("vision",)}
+"""The targets that name every floating tensor, of a checkpoint or of one tower, and the towers that they edit."""
 
 Implied = dict[str, tuple[str, str]]
 """By kind ("scorer", "selector"): the component that is implied, and what implies it."""
 
 
+def is_whole(targets: Sequence[str]) -> bool:
+    """Return whether targets name whole tensors, not linear maps."""
+    return bool(targets) and set(targets) <= WHOLE.keys()
+
+
 def imply(
-    values: Mapping[str, Any], own: Mapping[str, Any], shared: Collection[str], targets: object, host: Host
+    values: Mapping[str, Any], own: Mapping[str, Any], shared: Collection[str], targets: Sequence[str], host: Host
 ) -> Implied:
     """Return what one tower's manipulator and targets imply where nothing else was given.
 
@@ -38,8 +43,8 @@ def imply(
     if "selector.name" not in chosen:
         if manipulator.acts_on == "sites":
             implied["selector"] = ("all", manipulator.name)
-        elif targets == WHOLE:
-            implied["selector"] = ("all", "target all")
+        elif is_whole(targets):
+            implied["selector"] = ("all", f"target {', '.join(targets)}")
         elif manipulator.acts_on == "units":
             implied["selector"] = ("units", manipulator.name)
     name, reason = implied.get("selector", (str(values["selector.name"]), f"selector {values['selector.name']}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from editkit.progress import Stage
 from editkit.protocols import Adapter, Model, ModelFiles
 from editkit.recipe import Compute
 from editkit.site import Tower, towers_of
+from editkit.smaller_batches import Batches, released
 from editkit.streams import Batch, Sink, Unreadable, image_batches, text_batches
 from editkit.variants import Variant, applied
 
@@ -49,8 +50,19 @@ class Encoder:
     def model(self) -> Model:
         """The loaded base model."""
         return load_model(
-            self.adapter, self.files, self.towers, device=self.device, dtype=self.compute.dtype, stage=self.stage
+            self.adapter,
+            self.files,
+            self.towers,
+            device=self.device,
+            dtype=self.compute.dtype,
+            autocast_to=self.compute.autocast,
+            stage=self.stage,
         )
+
+    @cached_property
+    def batches(self) -> Batches:
+        """The batches that fit the memory."""
+        return Batches(self.compute, self.stage)
 
     @cached_property
     def towers(self) -> tuple[Tower, ...]:
@@ -68,8 +80,8 @@ class Encoder:
     def texts(self, variants: Sequence[Variant], groups: Sequence[tuple[str, ...]]) -> dict[str, Embedded]:
         """Embed n groups of k texts with each variant."""
 
-        def batches() -> Iterator[Batch]:
-            return text_batches(self.model, groups, batch_size=self.compute.batch_size)
+        def batches(compute: Compute) -> Iterator[Batch]:
+            return text_batches(self.model, groups, batch_size=compute.batch_size)
 
         return self._embed("text", variants, groups, {"texts": groups}, batches, {})
 
@@ -87,14 +99,9 @@ class Encoder:
             on_unreadable(item)
             unreadable[item.group] = item.reason
 
-        def batches() -> Iterator[Batch]:
-            return image_batches(
-                self.model,
-                groups,
-                batch_size=self.compute.batch_size,
-                workers=self.compute.workers,
-                on_unreadable=note,
-            )
+        def batches(compute: Compute) -> Iterator[Batch]:
+            size, workers = compute.batch_size, compute.workers
+            return image_batches(self.model, groups, batch_size=size, workers=workers, on_unreadable=note)
 
         found = self._embed("vision", variants, groups, {"images": digests}, batches, unreadable)
         cached = {group: reason for embedded in found.values() for group, reason in embedded.unreadable.items()}
@@ -109,11 +116,11 @@ class Encoder:
         variants: Sequence[Variant],
         groups: Sequence[tuple[object, ...]],
         data: Mapping[str, Any],
-        batches: Callable[[], Iterator[Batch]],
+        batches: Callable[[Compute], Iterator[Batch]],
         unreadable: dict[int, str],
     ) -> dict[str, Embedded]:
         cache = Cache("embeddings", enabled=self.compute.cache)
-        facts = {"weights": self.identity, "settings": self.files.settings, "dtype": self.compute.dtype, **data}
+        facts = {"weights": self.identity, "settings": self.files.settings, **self.compute.precision, **data}
         keys: dict[str, str] = {}
         missing: dict[str, Variant] = {}
         found: dict[str, Embedded] = {}
@@ -127,7 +134,10 @@ class Encoder:
             elif key not in found:
                 missing.setdefault(key, variant)
         if missing:
-            fresh = self._run(tower, missing, groups, batches)
+            models = f" x {len(missing)} models" if len(missing) > 1 else ""
+            label = f"embedding {'captions' if tower == 'text' else 'images'}{models}"
+            attempt = partial(self._run, tower, missing, groups, batches, label)
+            fresh = self.batches.fit(label, len(groups), attempt)
             for key, values in fresh.items():
                 found[key] = Embedded(values, dict(unreadable))
                 cache.save(key, {"embeddings": torch.from_numpy(values)}, {"unreadable": unreadable})
@@ -138,19 +148,22 @@ class Encoder:
         tower: Tower,
         missing: Mapping[str, Variant],
         groups: Sequence[tuple[object, ...]],
-        batches: Callable[[], Iterator[Batch]],
+        batches: Callable[[Compute], Iterator[Batch]],
+        label: str,
+        compute: Compute,
     ) -> dict[str, Floats]:
         model = self.model
         encode = model.encode_texts if tower == "text" else model.encode_images
         keys = {key: self.tower_keys(tower, variant) for key, variant in missing.items()}
         width = len(groups[0])
         made: dict[str, Floats] = {}
-        models = f" x {len(missing)} models" if len(missing) > 1 else ""
-        with self.stage(f"embedding {'captions' if tower == 'text' else 'images'}{models}", len(groups)) as advance:
-            for batch in batches():
+        with self.stage(label, len(groups)) as advance:
+            for batch in batches(compute):
                 for key, variant in missing.items():
                     with applied(model, variant, keys[key]), torch.no_grad():
-                        embedded: Tensor = encode(batch.inputs)
+                        # the old values are put back only once there is room again: a copy that fails half-way would
+                        # leave the model edited
+                        embedded: Tensor = released(partial(encode, batch.inputs))
                     values = embedded.view(width, -1, embedded.shape[-1]).cpu().numpy()  # [k, B, D]
                     rows = made.setdefault(key, np.zeros((width, len(groups), values.shape[-1]), dtype=np.float32))
                     rows[:, list(batch.groups)] = values

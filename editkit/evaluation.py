@@ -20,7 +20,7 @@ from editkit.evals.options import RetrievalOptions
 from editkit.evals.report import DataFacts, Report, Subject, build_report
 from editkit.evals.retrieval import Retrieval
 from editkit.evals.zeroshot import ZeroShot
-from editkit.loading import resolve_device
+from editkit.loading import require_compute
 from editkit.models import find_adapter
 from editkit.patch import Patch
 from editkit.plan import default_split, require_joint_space
@@ -76,7 +76,7 @@ def run_evaluation(
     evaluation = spec.load()(validate_options(spec.options, dict(options or {}), name))
     loaded = [(path, Patch.load(path)) for path in patches]
     recipe = _resolve(spec, layers, loaded, host)
-    device = resolve_device(recipe.compute.device)  # now: the cache may make the model unnecessary
+    device = require_compute(recipe.compute)  # now: the cache may make the model unnecessary
     data = _load(spec, recipe)
     adapter_spec = find_adapter(recipe.model, host)
     adapter: Adapter = adapter_spec.load()(adapter_spec.options())
@@ -85,18 +85,21 @@ def run_evaluation(
     variants = _variants(recipe, loaded, adapter, files, host, with_controls=controls)
     encoder = Encoder(adapter, files, files.checkpoint.identity(), recipe.compute, device, stage)
     skip = recipe.skips_bad_items
-    if not isinstance(data, TupleSet):
-        return _report(name, variants, _measure_classes(evaluation, data, variants, encoder, skip_unreadable=skip))
-    beside = _knowledge_set(recipe, knowledge, host)
-    return measure_variants(
-        variants,
-        data,
-        encoder,
-        {name: evaluation, **({"recall": RECALL} if evaluation.name == "safeground" else {})},
-        {"top1": beside} if beside is not None else {},
-        calibrated={str(path): patch.record.get("data", {}).get("tuples", ()) for path, patch in loaded},
-        skip_unreadable=skip,
-    )
+    if isinstance(data, TupleSet):
+        beside = _knowledge_set(recipe, knowledge, host)
+        report = measure_variants(
+            variants,
+            data,
+            encoder,
+            {name: evaluation, **({"recall": RECALL} if evaluation.name == "safeground" else {})},
+            {"top1": beside} if beside is not None else {},
+            calibrated={str(path): patch.record.get("data", {}).get("tuples", ()) for path, patch in loaded},
+            skip_unreadable=skip,
+        )
+    else:
+        report = _report(name, variants, _measure_classes(evaluation, data, variants, encoder, skip_unreadable=skip))
+    report["notes"] = list(files.notes)
+    return report
 
 
 def measure_variants(

@@ -11,12 +11,12 @@ from contextlib import ExitStack
 
 from torch import Tensor
 
-from editkit.bits import to_bits, to_tensor
+from editkit.bits import to_bits
 from editkit.calibration import Dropped, pair_batches, usable
 from editkit.change import Change
 from editkit.moments import Embedded, Moments, describe_embeddings, stream_moments
-from editkit.observe import weight_of
 from editkit.protocols import ManipulationContext
+from editkit.recipe import Compute
 from editkit.run import Run
 from editkit.scoring import Scored
 from editkit.site import Site, Tower
@@ -56,21 +56,26 @@ def _moments(
     dropped = run.dropped.setdefault(tower, Dropped())
     items = usable(run.data, [tower], dropped)
     skip = recipe.skips_bad_items
-    batches = pair_batches(run.model, items, tower, recipe.calibration, recipe.compute, dropped, skip_unreadable=skip)
+    model = run.model
     label = f"moments {tower}" if len(sites) == len(plan.sites_of(tower)) else f"moments {sites[0].name} ..."
+
+    def attempt(compute: Compute) -> dict[Site, Moments]:
+        batches = pair_batches(model, items, tower, recipe.calibration, compute, dropped, skip_unreadable=skip)
+        with run.stage(label, len(items)) as advance:
+            return stream_moments(
+                model,
+                tower,
+                sites,
+                batches,
+                second=second,
+                name_of=lambda group: items[group].id,
+                on_batch=advance,
+            )
+
     with ExitStack() as stack:
         if edited and plan.is_sequential(tower):
-            stack.enter_context(applied(run.model, _so_far(run, edited), list(edited)))
-        advance = stack.enter_context(run.stage(label, len(items)))
-        return stream_moments(
-            run.model,
-            tower,
-            sites,
-            batches,
-            second=second,
-            name_of=lambda group: items[group].id,
-            on_batch=advance,
-        )
+            stack.enter_context(applied(model, _so_far(run, edited), list(edited)))
+        return run.batches.fit(label, len(items), attempt)
 
 
 def _so_far(run: Run, edited: Mapping[str, Tensor]) -> Variant:
@@ -90,8 +95,4 @@ def _embedded(run: Run, tower: Tower) -> Embedded:
 
 def _other_weights(run: Run, tower: Tower, sites: Sequence[Site]) -> dict[Site, Tensor]:
     other = run.plan.other_checkpoint(tower)
-    if other is None:
-        return {}
-    return {
-        site: weight_of(to_tensor(other.read(site.key), other.info(site.key).dtype, site.key), site) for site in sites
-    }
+    return {site: other.weight(site) for site in sites} if other else {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from editkit.errors import ModelError
@@ -36,6 +38,28 @@ def resolve(source: str | Path) -> Path:
     return Path(_download(name, revision or None))
 
 
+def fetch(name: str, files: Sequence[str], enough: Callable[[Path], bool]) -> Path | None:
+    """Return the cached folder of a hub id that holds some small files, fetched only if the cache has not enough.
+
+    Args:
+        name: a hub id.
+        files: names of files, of which the model need not have all.
+        enough: whether a folder holds what is needed of them; asked of the cache before the hub is.
+
+    Returns:
+        None where nothing can be had: no such model, or no way to ask.
+    """
+    from huggingface_hub import snapshot_download
+
+    found = None
+    for from_cache in (True, False):
+        with suppress(Exception):  # whatever the network raises
+            found = Path(snapshot_download(name, allow_patterns=list(files), local_files_only=from_cache))
+            if enough(found):
+                break
+    return found
+
+
 def _download(name: str, revision: str | None) -> str:
     from huggingface_hub import errors, snapshot_download
 
@@ -47,7 +71,6 @@ def _download(name: str, revision: str | None) -> str:
         if not any(Path(folder).glob("*.safetensors")):  # older models have nothing else
             archives = [pattern for pattern in unwanted if pattern != "*.bin"]
             folder = snapshot_download(name, revision=revision, ignore_patterns=archives)
-        return folder
     except errors.GatedRepoError as error:
         raise ModelError(f"{name} is gated.", f"Accept its terms at {page}, then log in: `hf auth login`.") from error
     except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
@@ -63,3 +86,9 @@ def _download(name: str, revision: str | None) -> str:
             f"There is no folder {name} here, and the hub could not be asked for it: {why}.",
             "Go online, or give the path of a model folder.",
         ) from error
+    if not any(file.name.endswith(WEIGHT_SUFFIXES) for file in Path(folder).rglob("*")):
+        raise ModelError(
+            f"There are no weights of {name}: the hub has none, or its cache here has only other files.",
+            "Check the spelling; go online once if they are to be downloaded.",
+        )
+    return folder

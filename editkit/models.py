@@ -3,44 +3,43 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from editkit.errors import ModelError, did_you_mean
 from editkit.plugins import Host, default_host
 from editkit.specs import AdapterSpec
 
+if TYPE_CHECKING:
+    from editkit.checkpoint import TensorInfo
+    from editkit.protocols import ModelFiles
+
 
 def find_adapter(source: str, host: Host) -> AdapterSpec:
-    """Return the adapter whose pattern, prefix, `model_type` or marker file fits `source`.
+    """Return the adapter of a model: by its name's pattern, its prefix, its `model_type`, or its marker files.
 
-    A hub id is resolved to its folder first.
+    A hub id is resolved to its folder first. Of adapters that fit alike, the one registered first is taken.
 
     Raises:
         ModelError: no installed adapter knows the family; names the closest.
     """
-    adapters = host.of_kind(AdapterSpec)
-    by_name = [spec for spec in adapters.values() if any(fnmatchcase(source, pattern) for pattern in spec.patterns)]
-    by_name += [
-        spec
-        for spec in adapters.values()
-        if any(source == prefix or source.startswith(f"{prefix}:") for prefix in spec.prefixes)
-    ]
+    adapters = list(host.of_kind(AdapterSpec).values())
+    by_name = [spec for spec in adapters if any(fnmatchcase(source, pattern) for pattern in spec.patterns)]
+    by_name += [spec for spec in adapters if any(_has_prefix(source, prefix) for prefix in spec.prefixes)]
     if by_name:
         return by_name[0]
+    _refuse_unknown_prefix(source, adapters)
     folder = local_folder(source)
-    family = _model_type(folder)
-    for spec in sorted(adapters.values(), key=lambda spec: -len(spec.keys)):
-        if family in spec.model_types or (family is None and _is_marked(folder, spec)):
-            return spec
-    known = sorted(name for spec in adapters.values() for name in spec.model_types)
-    found = f"its config.json says model_type '{family}'" if family else "it has no config.json with a model_type"
-    raise ModelError(
-        f"No installed adapter knows the model {source}: {found}.{did_you_mean(family or '', known)}",
-        f"Installed adapters: {', '.join(sorted(adapters)) or 'none'} (families: {', '.join(known) or 'none'}). "
-        "Install the plugin for this family.",
-    )
+    if family := _model_type(folder):
+        fitting = [spec for spec in adapters if family in spec.model_types]
+    else:  # of several that are marked, the one that asks for most
+        fitting = sorted((spec for spec in adapters if _is_marked(folder, spec)), key=lambda spec: -len(spec.keys))
+    if not fitting:
+        raise _unknown(source, folder, family, adapters)
+    return fitting[0]
 
 
 def local_folder(source: str) -> Path:
@@ -103,10 +102,69 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def promised(files: ModelFiles, key: str) -> TensorInfo:
+    """Return where a tensor lies that a model has to have by its configuration.
+
+    Raises:
+        ModelError: the checkpoint has no such tensor; names the one most like it.
+    """
+    from editkit.checkpoint import closest_key
+
+    tensors = files.checkpoint.tensors
+    if key in tensors:
+        return tensors[key]
+    closest = closest_key(key, tensors)
+    raise ModelError(
+        f"{files.source} has no tensor {key}, which its config.json promises"
+        + (f"; the closest it has is {closest}." if closest else ", nor any like it."),
+        "Check that config.json and the weights belong together, or download the model again.",
+    )
+
+
+def _has_prefix(source: str, prefix: str) -> bool:
+    return source == prefix or source.startswith(f"{prefix}:")
+
+
+def _refuse_unknown_prefix(source: str, adapters: Sequence[AdapterSpec]) -> None:
+    """Raise ModelError for NAME:... that is no path: the plugin is missing, or its prefix misspelt."""
+    prefix, colon, _ = source.partition(":")
+    if colon and re.fullmatch(r"[A-Za-z][\w-]+", prefix) and not Path(source).exists():
+        known = sorted(prefix for spec in adapters for prefix in spec.prefixes)
+        raise ModelError(
+            f"No installed adapter knows models called {prefix}:NAME.{did_you_mean(prefix, known)}",
+            f"Known are: {', '.join(known) or 'none'}. Install the plugin for this family.",
+        )
+
+
+def _unknown(source: str, folder: Path, family: str | None, adapters: Sequence[AdapterSpec]) -> ModelError:
+    """Return the error for a folder of no known family, with what it seems to be instead of a model."""
+    known = sorted(name for spec in adapters for name in spec.model_types)
+    families = f"families: {', '.join(known) or 'none'}"
+    if family is None and (folder / "model_index.json").is_file():
+        return ModelError(
+            f"{source} is a pipeline of diffusers, which is several models.",
+            f"Give the folder of one of them, if an installed adapter knows it ({families}).",
+        )
+    if family is None and (folder / "adapter_config.json").is_file():
+        base = read_json(folder / "adapter_config.json").get("base_model_name_or_path") or "another model"
+        return ModelError(
+            f"{source} is an adapter that PEFT trained for {base}, and no whole model.",
+            "Merge it into that model (`merge_and_unload`), save the result, and give its folder.",
+        )
+    found = f"its config.json says model_type '{family}'" if family else "it has no config.json"
+    if not family and (folder / "config.json").is_file():
+        found = "its config.json says no model_type"
+    return ModelError(
+        f"No installed adapter knows the model {source}: {found}.{did_you_mean(family or '', known)}",
+        f"Installed adapters: {', '.join(sorted(spec.name for spec in adapters)) or 'none'} ({families}). "
+        "Install the plugin for this family.",
+    )
+
+
 def _model_type(folder: Path) -> str | None:
     config = folder / "config.json"
     family = read_json(config).get("model_type") if config.is_file() else None
-    return family if isinstance(family, str) else None
+    return family if isinstance(family, str) and family else None
 
 
 def _is_marked(folder: Path, spec: AdapterSpec) -> bool:

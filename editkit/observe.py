@@ -129,7 +129,8 @@ class Observer(TorchFunctionMode):
             for site in self._sites.get(_name(args[1]), ()):
                 x = args[0]
                 self._runs[site] += 1
-                self._receive(site, x if x.dim() == 3 else x[:, None, :], y)
+                with torch.autocast(x.device.type, enabled=False):  # statistics are float32, whatever the model does
+                    self._receive(site, x if x.dim() == 3 else x[:, None, :], y)
         return y
 
     def expect_one_run(self) -> None:

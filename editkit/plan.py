@@ -10,19 +10,20 @@ from torch import Tensor
 
 from editkit.bits import to_tensor
 from editkit.calibration import load_tuples, require_sides
-from editkit.checkpoint import Checkpoint
-from editkit.combination import WHOLE
+from editkit.combination import WHOLE, is_whole
 from editkit.datasets.tuples import TupleSet
 from editkit.errors import ModelError, RecipeError, SiteError
-from editkit.models import find_adapter
+from editkit.loading import require_compute
 from editkit.moments import memory_of
 from editkit.observe import weight_of
+from editkit.opening import open_model
+from editkit.other_checkpoint import OtherCheckpoint, same_architecture, same_tower
 from editkit.plugins import Host
 from editkit.protocols import Adapter, ModelFiles
 from editkit.recipe import Choice, Layer, Recipe, resolve, validate_options
 from editkit.site import TOWERS, Site, Tower, match_targets, towers_of
 from editkit.specs import DatasetSpec, ManipulatorSpec, ScorerSpec
-from editkit.whole import shapes_of, whole_tensors
+from editkit.whole import match_whole
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 SUMS = {"weights": 1, "inputs": 3, "gradients": 4, "sample-gradients": 5}
@@ -67,7 +68,7 @@ class Plan:
         spec = self.recipe.towers[tower].manipulator.spec
         return frozenset(spec.needs) if isinstance(spec, ManipulatorSpec) else frozenset()
 
-    def other_checkpoint(self, tower: Tower) -> Checkpoint | None:
+    def other_checkpoint(self, tower: Tower) -> OtherCheckpoint | None:
         """Return the checkpoint that the tower's manipulator takes weights from, if it does.
 
         Raises:
@@ -76,19 +77,9 @@ class Plan:
         source = getattr(self.recipe.towers[tower].manipulator.build(), "other_checkpoint", None)
         if source is None:
             return None
-        spec = find_adapter(source, self.host)
-        other: Checkpoint = spec.load()(spec.options()).open(source).checkpoint
-        mine, theirs = (shapes_of(checkpoint) for checkpoint in (self.files.checkpoint, other))
-        differing = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
-        if differing:
-            here, there = (held.get(differing[0]) for held in (mine, theirs))
-            raise ModelError(
-                f"{source} is of another architecture than {self.files.source}: {differing[0]} is "
-                f"{list(there) if there is not None else 'missing'} there and "
-                f"{list(here) if here is not None else 'missing'} here (tensors that differ: {len(differing)}).",
-                "Blend with a checkpoint of the same architecture, in the same library's format.",
-            )
-        return other
+        if f"{tower}:all" in self.recipe.targets:
+            return same_tower(source, tower, self.adapter, self.files, self.host)
+        return same_architecture(source, self.files, self.host)
 
     def is_sequential(self, tower: Tower) -> bool:
         """Whether each site is fitted on the model with the sites before it edited."""
@@ -189,9 +180,8 @@ def make_plan(layers: Sequence[tuple[str, Layer]], host: Host) -> Plan:
         EditkitError: whatever is wrong with recipe, model, targets or data, before any weight is read.
     """
     first = resolve(layers, host)  # every option is checked before anything is opened
-    spec = find_adapter(first.model, host)
-    adapter: Adapter = spec.load()(spec.options())
-    files = adapter.open(first.model)
+    require_compute(first.compute)
+    adapter, files = open_model(first.model, host)
     all_sites = adapter.sites(files)
     own: list[tuple[str, Layer]] = [
         ("data set", default_split(first.data, "edit")),
@@ -199,13 +189,11 @@ def make_plan(layers: Sequence[tuple[str, Layer]], host: Host) -> Plan:
         *_meant_for(first, adapter.default_targets(files), all_sites),
     ]
     recipe = resolve([*own, *layers], host)
-    whole = recipe.targets == WHOLE
-    if not whole and set(WHOLE) & set(recipe.targets):
-        raise RecipeError(
-            "Target 'all' takes every tensor, so another target beside it would do nothing.", "Give one or the other."
-        )
-    sites = whole_tensors(files.checkpoint, all_sites) if whole else match_targets(recipe.targets, all_sites)
-    plan = Plan(recipe, host, adapter, files, tuple(all_sites), tuple(sites), None)
+    if set(WHOLE) & set(recipe.targets):
+        sites = match_whole(recipe.targets, adapter, files, all_sites)
+    else:
+        sites = match_targets(recipe.targets, all_sites)
+    plan = _with_counterparts(Plan(recipe, host, adapter, files, tuple(all_sites), tuple(sites), None))
     _require_sense(plan)
     looking = [towers for tower in plan.towers if (towers := _looks_at(plan, tower))]
     if not looking:
@@ -213,6 +201,17 @@ def make_plan(layers: Sequence[tuple[str, Layer]], host: Host) -> Plan:
     data = load_tuples(recipe.data, recipe.calibration)
     require_sides(data, looking)
     return replace(plan, data=data)
+
+
+def _with_counterparts(plan: Plan) -> Plan:
+    """Leave out the tensors that another checkpoint is asked for and has no counterpart of: they stay as they are.
+
+    Raises:
+        ModelError: it does not fit.
+    """
+    others = {tower: plan.other_checkpoint(tower) for tower in plan.towers}
+    sites = (site for site in plan.sites if (other := others[site.tower]) is None or site.key in other.keys)
+    return replace(plan, sites=tuple(sites))
 
 
 def _meant_for(recipe: Recipe, targets: Sequence[str], sites: Sequence[Site]) -> list[tuple[str, Layer]]:
@@ -242,10 +241,9 @@ def _require_sense(plan: Plan) -> None:
     Raises:
         SiteError: a scorer needs a spread over tokens where a site sees one token.
         RecipeError: a component cannot be built, or does not serve whole tensors.
-        ModelError: another checkpoint that is asked for does not fit.
+        ModelError: images and captions of the model cannot be compared, and a method compares them.
     """
     for tower in plan.towers:
-        plan.other_checkpoint(tower)
         if across := plan.looks_across(tower):
             require_joint_space(plan.files, plan.all_sites, f"'{across}' compares images with captions")
         check = getattr(plan.recipe.towers[tower].manipulator.build(), "check", lambda site: None)
@@ -261,10 +259,11 @@ def _require_sense(plan: Plan) -> None:
                     )
         looking = [choice.name for choice in plan.scorers(tower).values()]
         looking += [plan.recipe.towers[tower].manipulator.name] if plan.manipulator_needs(tower) else []
-        if plan.recipe.targets == WHOLE and looking:
+        if is_whole(plan.recipe.targets) and looking:
+            whole = "checkpoint" if "all" in plan.recipe.targets else f"{tower} tower"
             raise RecipeError(
-                "Target 'all' takes every tensor of the checkpoint, most of which are no linear maps: "
-                f"{looking[0]} has nothing to look at there.",
+                f"Target '{plan.recipe.targets[0]}' takes every tensor of the {whole}, most of which are no linear "
+                f"maps: {looking[0]} has nothing to look at there.",
                 "Use it with `blend` or `scale`, or name sites such as text:attn.out.",
             )
 
@@ -275,13 +274,17 @@ def require_joint_space(files: ModelFiles, sites: Sequence[Site], why: str) -> N
     Raises:
         ModelError: it has not; says so after `why` it is needed.
     """
-    lacking = [tower for tower in TOWERS if tower not in towers_of(sites)]
-    reason = files.no_joint_space or (f"it has no {lacking[0]} tower" if lacking else "")
-    if reason:
+    if reason := why_no_joint_space(files, sites):
         raise ModelError(
             f"{why}, which {files.source} does not allow: {reason}.",
             "Choose a method that looks at one modality (`uwm`); judge the edit by another evaluation.",
         )
+
+
+def why_no_joint_space(files: ModelFiles, sites: Sequence[Site]) -> str:
+    """Return why a model's images and captions cannot be compared; empty where they can."""
+    lacking = [tower for tower in TOWERS if tower not in towers_of(sites)]
+    return files.no_joint_space or (f"it has no {lacking[0]} tower" if lacking else "")
 
 
 def _settings(adapter: Adapter, files: ModelFiles) -> Mapping[str, Any]:

@@ -7,7 +7,9 @@ from contextlib import AbstractContextManager, contextmanager
 
 Advance = Callable[[int], None]
 Stage = Callable[[str, int], AbstractContextManager[Advance]]
-"""`stage(what, total)` gives, for as long as it is open, a function to call with the number of steps done."""
+"""`stage(what, total)` gives, for as long as it is open, a function to call with the number of steps done.
+
+A stage of no steps is something that the user should know."""
 
 
 @contextmanager

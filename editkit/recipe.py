@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
-from pydantic import BaseModel, ByteSize, Field, ValidationError
+from pydantic import BaseModel, ByteSize, Field, ValidationError, model_validator
 
 from editkit.combination import imply, require_sense, require_used
 from editkit.errors import RecipeError, did_you_mean
@@ -57,16 +57,31 @@ class Calibration(Options):
 
 
 class Compute(Options):
-    """How to compute; none of it is part of what an edit is, but for `dtype`."""
+    """How to compute; none of it is part of what an edit is, but for its `precision`."""
 
     device: str = "auto"
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    autocast: Literal["none", "float16", "bfloat16"] = "none"
     batch_size: int = Field(32, ge=1)
     workers: int = Field(2, ge=0)
     cache: bool = True
     memory: ByteSize = Field(
         ByteSize(4 * 10**9), description="for statistics of sites, such as 8GB", validate_default=True
     )
+
+    @model_validator(mode="after")
+    def _autocast_starts_from_float32(self) -> Compute:
+        if self.autocast != "none" and self.dtype != "float32":
+            raise ValueError(
+                f"autocast {self.autocast} is for weights in float32, but dtype is {self.dtype}; give one of the two"
+            )
+        return self
+
+    @property
+    def precision(self) -> dict[str, str]:
+        """What the numbers of a result depend on: the weights' dtype, and what they are computed in if that differs."""
+        weights: dict[str, str] = {"dtype": self.dtype}
+        return weights if self.autocast == "none" else {**weights, "autocast": self.autocast}
 
 
 @dataclass(frozen=True)
@@ -116,7 +131,7 @@ class Recipe:
             "data": {"name": self.data.name, **self.data.options.model_dump(mode="json", exclude_defaults=True)},
             "targets": list(self.targets),
             "calibration": self.calibration.model_dump(mode="json"),
-            "dtype": self.compute.dtype,
+            **self.compute.precision,
             **{
                 tower: {
                     "scorer": part.scorer.describe() if part.scorer else None,

@@ -89,6 +89,7 @@ def describe_edit(run: Run, sites: Sequence[Mapping[str, Any]]) -> dict[str, Any
             "family": plan.files.family,
             "identity": run.identity,
             "settings": plan.files.settings,
+            "notes": list(plan.files.notes),
         },
         "towers": {"edited": list(plan.towers), "not_edited": list(plan.untouched_towers)},
         "sites": list(sites),
@@ -98,6 +99,8 @@ def describe_edit(run: Run, sites: Sequence[Mapping[str, Any]]) -> dict[str, Any
         "versions": versions(),
         "device": run.device,
     }
+    if run.batches.halved:
+        record["out_of_memory"] = run.batches.halved
     for tower in plan.towers:
         if other := plan.other_checkpoint(tower):
             record.setdefault("other_checkpoints", {})[tower] = other.identity()

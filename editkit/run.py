@@ -17,7 +17,9 @@ from editkit.loading import load_model
 from editkit.plan import Plan
 from editkit.progress import Stage
 from editkit.protocols import Model
+from editkit.recipe import Compute
 from editkit.site import TOWERS, Tower
+from editkit.smaller_batches import Batches
 from editkit.streams import Unreadable, image_batches, refuse_unreadable, text_batches
 
 
@@ -40,12 +42,27 @@ class Run:
     @cached_property
     def model(self) -> Model:
         """The towers that the method looks at."""
-        plan, dtype = self.plan, self.plan.recipe.compute.dtype
+        plan, compute = self.plan, self.plan.recipe.compute
         model = load_model(
-            plan.adapter, plan.files, plan.seen_towers, device=self.device, dtype=dtype, stage=self.stage
+            plan.adapter,
+            plan.files,
+            plan.seen_towers,
+            device=self.device,
+            dtype=compute.dtype,
+            autocast_to=compute.autocast,
+            stage=self.stage,
         )
         self.processing |= model.processing()
         return model
+
+    def release_model(self) -> None:
+        """Free the model's memory; it is loaded again if something looks at data after all."""
+        self.__dict__.pop("model", None)
+
+    @cached_property
+    def batches(self) -> Batches:
+        """The batches that fit the memory: every pass over the data is run by it."""
+        return Batches(self.plan.recipe.compute, self.stage)
 
     @property
     def data(self) -> TupleSet:
@@ -82,16 +99,21 @@ class Run:
             dropped.add("unreadable image", items[bad.group])
             unreadable.add(bad.group)
 
-        size = recipe.compute.batch_size
-        if other == "text":
-            texts = [(item.safe_text or "", item.unsafe_text or "") for item in items]
-            batches = text_batches(self.model, texts, batch_size=size)
-        else:
-            pictures = [(item.safe_image, item.unsafe_image) for item in items if item.safe_image and item.unsafe_image]
-            batches = image_batches(
-                self.model, pictures, batch_size=size, workers=recipe.compute.workers, on_unreadable=on_unreadable
+        model = self.model
+        texts = [(item.safe_text or "", item.unsafe_text or "") for item in items]
+        pictures = [(item.safe_image, item.unsafe_image) for item in items if item.safe_image and item.unsafe_image]
+        label = f"embedding {'captions' if other == 'text' else 'images'}"
+
+        def attempt(compute: Compute) -> Tensor:
+            size, workers = compute.batch_size, compute.workers
+            batches = (
+                text_batches(model, texts, batch_size=size)
+                if other == "text"
+                else image_batches(model, pictures, batch_size=size, workers=workers, on_unreadable=on_unreadable)
             )
-        with self.stage(f"embedding {'captions' if other == 'text' else 'images'}", len(items)) as advance:
-            embedded = embed_pairs(self.model, other, batches, len(items), advance)
+            with self.stage(label, len(items)) as advance:
+                return embed_pairs(model, other, batches, len(items), advance)
+
+        embedded = self.batches.fit(label, len(items), attempt)
         kept = [position for position in range(len(items)) if position not in unreadable]
         return tuple(items[position] for position in kept), embedded[:, torch.tensor(kept, device=embedded.device)]

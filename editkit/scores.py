@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from editkit.cache import Cache, key_of
@@ -14,7 +15,7 @@ from editkit.calibration import Dropped, loss_batches, pair_batches, usable
 from editkit.gradients import score_batch_gradients, score_sample_gradients
 from editkit.plan import Plan, needs, read_weight
 from editkit.plugins import code_digest
-from editkit.recipe import Choice
+from editkit.recipe import Choice, Compute
 from editkit.run import Run
 from editkit.scoring import Scored, score_pairs, score_weights
 from editkit.site import Site, Tower
@@ -46,7 +47,7 @@ def score_facts(plan: Plan, tower: Tower, identity: str, fingerprint: str) -> di
         "data": fingerprint,
         "tokens": plan.recipe.calibration.tokens if tower == "text" else "all",
         "settings": plan.files.settings,
-        "dtype": plan.recipe.compute.dtype,
+        **plan.recipe.compute.precision,
         "seed": plan.recipe.calibration.seed,
     }
 
@@ -67,55 +68,58 @@ def _by_weights(run: Run, tower: Tower, choices: Choices) -> dict[str, Scored]:
 def _by_inputs(run: Run, tower: Tower, choices: Choices) -> dict[str, Scored]:
     recipe, dropped = run.plan.recipe, run.dropped.setdefault(tower, Dropped())
     items = usable(run.data, [tower], dropped)
-    batches = pair_batches(
-        run.model,
-        items,
-        tower,
-        recipe.calibration,
-        recipe.compute,
-        dropped,
-        skip_unreadable=recipe.skips_bad_items,
-    )
-    with run.stage(f"scoring {tower}", len(items)) as advance:
-        return score_pairs(
-            run.model,
-            tower,
-            run.plan.sites_of(tower),
-            {name: choice.build() for name, choice in choices.items()},
-            batches,
-            name_of=lambda group: f"'{items[group].id}'",
-            on_batch=advance,
-        )
+    model, label = run.model, f"scoring {tower}"
+
+    def attempt(compute: Compute) -> dict[str, Scored]:
+        skip = recipe.skips_bad_items
+        batches = pair_batches(model, items, tower, recipe.calibration, compute, dropped, skip_unreadable=skip)
+        with run.stage(label, len(items)) as advance:
+            return score_pairs(
+                model,
+                tower,
+                run.plan.sites_of(tower),
+                {name: choice.build() for name, choice in choices.items()},
+                batches,
+                name_of=lambda group: f"'{items[group].id}'",
+                on_batch=advance,
+            )
+
+    return run.batches.fit(label, len(items), attempt)
 
 
 def _by_gradients(run: Run, tower: Tower, choices: Choices) -> dict[str, Scored]:
     items, frozen = run.frozen(tower)
-    found: dict[str, Scored] = {}
-    for name, choice in choices.items():
-        scorer = choice.build()
-        losses = loss_batches(
-            run.model, items, tower, scorer.loss_batch(tower), run.plan.recipe.compute, _note_unreadable(run, tower)
-        )
-        with run.stage(f"gradients {tower}", len(items)) as advance:
-            found[name] = score_batch_gradients(
-                run.model, tower, run.plan.sites_of(tower), name, scorer, losses, frozen, on_batch=advance
+    model, label = run.model, f"gradients {tower}"
+
+    def attempt(name: str, compute: Compute) -> Scored:
+        scorer = choices[name].build()
+        losses = loss_batches(model, items, tower, scorer.loss_batch(tower), compute, _note_unreadable(run, tower))
+        with run.stage(label, len(items)) as advance:
+            return score_batch_gradients(
+                model, tower, run.plan.sites_of(tower), name, scorer, losses, frozen, on_batch=advance
             )
-    return found
+
+    return {name: run.batches.fit(label, len(items), partial(attempt, name)) for name in choices}
 
 
 def _by_sample_gradients(run: Run, tower: Tower, choices: Choices) -> dict[str, Scored]:
     items, frozen = run.frozen(tower)
-    losses = loss_batches(run.model, items, tower, None, run.plan.recipe.compute, _note_unreadable(run, tower))
-    with run.stage(f"gradients {tower}", len(items)) as advance:
-        return score_sample_gradients(
-            run.model,
-            tower,
-            run.plan.sites_of(tower),
-            {name: choice.build() for name, choice in choices.items()},
-            (batch for parts in losses for batch in parts),
-            frozen,
-            on_batch=advance,
-        )
+    model, label = run.model, f"gradients {tower}"
+
+    def attempt(compute: Compute) -> dict[str, Scored]:
+        losses = loss_batches(model, items, tower, None, compute, _note_unreadable(run, tower))
+        with run.stage(label, len(items)) as advance:
+            return score_sample_gradients(
+                model,
+                tower,
+                run.plan.sites_of(tower),
+                {name: choice.build() for name, choice in choices.items()},
+                (batch for parts in losses for batch in parts),
+                frozen,
+                on_batch=advance,
+            )
+
+    return run.batches.fit(label, len(items), attempt)
 
 
 _PASSES: dict[str, Callable[[Run, Tower, Choices], dict[str, Scored]]] = {

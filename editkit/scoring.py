@@ -126,11 +126,11 @@ def require_finite_weight(weight: Tensor, key: str) -> None:
 def finish_scores(
     name: str,
     scorer: Scorer | BatchGradientScorer | SampleGradientScorer,
-    states: Mapping[tuple[str, Site], State],
+    states: dict[tuple[str, Site], State],
     sites: Sequence[Site],
     weight: Callable[[Site], Tensor],
 ) -> Scored:
-    """Turn a scorer's sums into scores and notes.
+    """Turn a scorer's sums into scores and notes, taking them out of `states`: both at once would not fit.
 
     Raises:
         ScoreError: the scores are not finite numbers in the site's shape.
@@ -138,7 +138,7 @@ def finish_scores(
     scored = Scored()
     with torch.no_grad():
         for site in sites:
-            state = states[name, site]
+            state = states.pop((name, site))
             scores = scorer.finish(state, weight(site), site)
             if tuple(scores.shape) != site.shape or not bool(torch.isfinite(scores).all()):
                 raise ScoreError(

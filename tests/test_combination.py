@@ -263,7 +263,7 @@ def test_counts_by_site_may_be_given_in_a_recipe_file(tmp_path: Path) -> None:
         ),
         (
             ("--target", "*:proj"),
-            "text:proj sees one token per sample (the pooled output), so its inputs have no spread over tokens, which "
+            "text:proj sees one token per sample (a pooled output), so its inputs have no spread over tokens, which "
             "scorer 'uwm' needs.",
             "Take it out of the targets, or score it by `wanda-ratio`, `gradient` or its weights.",
         ),

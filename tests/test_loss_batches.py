@@ -44,6 +44,9 @@ class Plain:
         padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in ids], batch_first=True)
         return {"x": padded}, padded > 0
 
+    def image_mask(self, inputs: Mapping[str, Tensor]) -> None:
+        """Every token counts."""
+
     def image_preprocessor(self) -> Any:
         return lambda image: {"x": torch.tensor(image.getpixel((0, 0)))}
 

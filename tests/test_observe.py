@@ -279,7 +279,7 @@ def test_only_the_attention_that_holds_a_site_is_exchanged() -> None:
         assert type(pair["b"]) is nn.MultiheadAttention
 
 
-@pytest.mark.parametrize("kwargs", [{"need_weights": True}, {"key_padding_mask": torch.zeros(3, 6, dtype=torch.bool)}])
+@pytest.mark.parametrize("kwargs", [{"key_padding_mask": torch.zeros(3, 6, dtype=torch.bool)}])
 def test_attention_that_cannot_be_reproduced_is_an_error_and_not_another_result(kwargs: dict[str, Any]) -> None:
     wrapped = nn.ModuleDict({"attn": attention(batch_first=True)})
     x = torch.randn(3, 6, 32)

@@ -30,6 +30,12 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
         model: flags.Model = None,
         data: flags.Data = None,
         target: Annotated[list[str] | None, typer.Option(help="Sites: text:attn.out, vision:mlp.out[12:24].")] = None,
+        vision_tower: Annotated[
+            str | None, typer.Option(help="Another model, whose vision tower takes this one's place.", metavar="MODEL")
+        ] = None,
+        text_tower: Annotated[
+            str | None, typer.Option(help="Another model, whose text tower takes this one's place.", metavar="MODEL")
+        ] = None,
         recipe: flags.RecipeFile = None,
         settings: flags.Settings = None,
         output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the patch.")] = None,
@@ -44,6 +50,7 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
         workers: flags.Workers = None,
         device: flags.Device = None,
         dtype: flags.Dtype = None,
+        autocast: flags.Autocast = None,
         memory: flags.Memory = None,
         no_cache: flags.NoCache = False,
         on_bad_item: flags.OnBadItem = None,
@@ -51,9 +58,22 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
         from editkit.named_recipes import origin
         from editkit.plugins import default_host
         from editkit.recipe import given, parse_settings, read_recipe
+        from editkit.tower_swap import tower_swap
 
         shared = flags.layer(
-            model, data, limit, concepts, split, seed, batch_size, workers, device, dtype, no_cache, on_bad_item
+            model,
+            data,
+            limit,
+            concepts,
+            split,
+            seed,
+            batch_size,
+            workers,
+            device,
+            dtype,
+            no_cache,
+            on_bad_item,
+            autocast,
         )
         own = given(
             {
@@ -66,6 +86,7 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
                 "compute.memory": memory,
             }
         )
+        own |= tower_swap(text_tower, vision_tower, own)
         layers = [(origin(recipe), read_recipe(recipe))] if recipe is not None else []
         layers += [("flag", {**shared, **own}), ("--set", parse_settings(settings or []))]
         host = default_host()

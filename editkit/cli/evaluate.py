@@ -38,6 +38,7 @@ def evaluate(
     workers: flags.Workers = None,
     device: flags.Device = None,
     dtype: flags.Dtype = None,
+    autocast: flags.Autocast = None,
     no_cache: flags.NoCache = False,
     on_bad_item: flags.OnBadItem = None,
 ) -> None:
@@ -55,7 +56,7 @@ def evaluate(
     if by not in (None, "concept"):
         raise RecipeError(f"--by {by}: results can be shown by concept only.", "Write --by concept")
     shared = flags.layer(
-        model, data, limit, concepts, split, seed, batch_size, workers, device, dtype, no_cache, on_bad_item
+        model, data, limit, concepts, split, seed, batch_size, workers, device, dtype, no_cache, on_bad_item, autocast
     )
     layers = [(origin(recipe), read_recipe(recipe))] if recipe is not None else []
     layers += [("flag", shared), ("--set", parse_settings(settings or []))]
@@ -78,6 +79,8 @@ def evaluate(
     from editkit.evals.tables import render
     from editkit.evals.verdict import verdict
 
+    for line in report.get("notes", []):
+        note(line)
     render(report, out, by_concept=by is not None, every_metric=every_metric)
     out.print()
     for sentence in verdict(report, _tau(patch or [], report)):

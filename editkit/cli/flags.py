@@ -23,8 +23,11 @@ Split = Annotated[str | None, typer.Option(help="Split of the data set.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of every draw. [default: 0]")]
 BatchSize = Annotated[int | None, typer.Option(help="Items per forward pass. [default: 32]")]
 Workers = Annotated[int | None, typer.Option(help="Processes that decode images. [default: 2]")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps. [default: auto]")]
-Dtype = Annotated[str | None, typer.Option(help="float32, float16 or bfloat16. [default: float32]")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps. [default: auto]")]
+Dtype = Annotated[str | None, typer.Option(help="Of weights: float32, float16 or bfloat16. [default: float32]")]
+Autocast = Annotated[
+    str | None, typer.Option(help="Compute in float16 or bfloat16, with weights in float32. [default: none]")
+]
 Memory = Annotated[str | None, typer.Option(help="For statistics of sites, such as 8GB. [default: 4GB]")]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither read nor write the cache.")]
 OnBadItem = Annotated[str | None, typer.Option(help="error or skip. [default: the data set's]")]
@@ -50,6 +53,7 @@ def layer(
     dtype: str | None,
     no_cache: bool,
     on_bad_item: str | None,
+    autocast: str | None = None,
 ) -> dict[str, Any]:
     """Return the shared flags that were given as a recipe layer."""
     from editkit.recipe import data_layer, given
@@ -66,6 +70,7 @@ def layer(
         "compute.workers": workers,
         "compute.device": device,
         "compute.dtype": dtype,
+        "compute.autocast": autocast,
         "compute.cache": False if no_cache else None,
     }
     return given(values)

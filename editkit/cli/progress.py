@@ -1,4 +1,4 @@
-"""Progress bars on stderr, with rate and time left; silent where stderr is no terminal."""
+"""Progress bars on stderr, with rate and time left; silent where stderr is no terminal, but for notes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from editkit.cli.console import err
+from editkit.cli.console import err, note
 from editkit.progress import Advance
 
 
@@ -23,7 +23,9 @@ class _Rate(TextColumn):
 
 @contextmanager
 def stage(what: str, total: int) -> Iterator[Advance]:
-    """Show one stage of long work for as long as it runs."""
+    """Show one stage of long work for as long as it runs; one of no steps is a note, and stays."""
+    if not total:
+        note(what)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(what, total=total)

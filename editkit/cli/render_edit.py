@@ -9,7 +9,7 @@ from rich.table import Table
 
 from editkit.api import Edited
 from editkit.card import method_of
-from editkit.cli.console import out
+from editkit.cli.console import note, out
 from editkit.cli.flags import plugin_files
 from editkit.site_rows import rows_of
 
@@ -20,6 +20,8 @@ REMARKED = ("cells_left_out", "empty_columns", "zero_rows")
 def print_edit(result: Edited) -> None:
     """Print the choice per site, then its totals, what was odd, and the next command."""
     record = result.patch.record
+    for line in result.plan.files.notes:
+        note(line)
     for tower in record["towers"]["edited"]:
         out.print(f"[bold]{tower}[/bold]  {method_of(record['recipe'], tower)}", soft_wrap=True)
     for tower in record["towers"]["not_edited"]:
@@ -76,6 +78,7 @@ def edit_as_json(result: Edited) -> dict[str, Any]:
         "patch": str(result.folder),
         "saved": None if result.saved is None else str(result.saved.output),
         "weights": _changed(result),
+        "notes": [*result.plan.files.notes, *result.notes],
         "record": record,
     }
 

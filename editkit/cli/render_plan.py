@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from editkit.cache import Cache, files_key, remembered_digests
-from editkit.cli.console import out
+from editkit.cli.console import note, out
 from editkit.datasets.digests import file_key
 from editkit.datasets.tuples import TupleSet
 from editkit.plan import Plan, needs
@@ -30,6 +30,8 @@ def print_plan(plan: Plan) -> None:
         recipe.add_row(path, value, origin)
     out.print(recipe)
     out.print(f"\n[bold]Model[/bold] {plan.recipe.model} ({plan.files.family})")
+    for line in plan.files.notes:
+        note(line)
     if plan.data is not None:
         out.print(f"[bold]Data[/bold]  {plan.data.name}/{plan.data.split}: {len(plan.data.items)} tuples")
     sites = Table(box=None, pad_edge=False, header_style="dim")
@@ -60,6 +62,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "recipe_digest": plan.recipe.digest,
         "origins": {path: origin for path, _, origin in _values(plan)},
         "model": {"source": plan.recipe.model, "family": plan.files.family},
+        "notes": list(plan.files.notes),
         "data": None
         if plan.data is None
         else {"name": plan.data.name, "split": plan.data.split, "n": len(plan.data.items)},
@@ -123,7 +126,7 @@ def _values(plan: Plan) -> list[tuple[str, str, str]]:
     found = []
     for path, value in recipe.items():
         if path not in TOWERS:
-            found += _rows(plan, "compute.dtype" if path == "dtype" else path, path, value)
+            found += _rows(plan, f"compute.{path}" if path in ("dtype", "autocast") else path, path, value)
     for tower in plan.towers[:1] if shared else plan.towers:
         for kind, value in recipe[tower].items():
             found += _rows(plan, f"{tower}.{kind}", kind if shared else f"{tower}.{kind}", value or {"name": "none"})

@@ -46,6 +46,8 @@ def open_rgb(image: ImageSource) -> Image.Image:
         raise DataError(
             f"The image {image} does not exist.", "Restore the file, or take its item out of the data."
         ) from error
+    except MemoryError:  # no fault of the image
+        raise
     except Exception as error:  # a decoder that meets broken bytes raises whatever its parser stumbles over
         raise DataError(
             f"The image {image} cannot be read: {_reason(error)}.",

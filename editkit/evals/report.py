@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypedDict
+from typing import NotRequired, Protocol, TypedDict
 
 import numpy as np
 
@@ -72,6 +72,8 @@ class Report(TypedDict):
     controls: list[Row]
     left_out: list[Omission]
     warnings: list[str]
+    notes: NotRequired[list[str]]
+    """How the model was found (`ModelFiles.notes`), where a model was opened."""
 
 
 class HasReason(Protocol):

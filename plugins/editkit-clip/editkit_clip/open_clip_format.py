@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,12 @@ from editkit.conversion import converted, converted_folder
 from editkit.errors import ModelError, did_you_mean
 from editkit.models import local_folder, read_json
 from editkit.protocols import ModelFiles
-from editkit.site import Role, Site, Tower
+from editkit.site import TOWERS, Site, Tower
 from editkit.specs import NoOptions
 from editkit_clip.open_clip_model import LoadedOpenClip
+from editkit_clip.open_clip_text import CONFIG, TOKENIZER_FILES, make_tokenizer
+from editkit_clip.open_clip_towers import tower_sites
 from editkit_clip.processing import library_errors, settings_digest
-
-BLOCKS: Mapping[Tower, tuple[str, ...]] = {
-    "text": ("transformer.resblocks", "text.transformer.resblocks"),
-    "vision": ("visual.transformer.resblocks",),
-}
-PROJECTIONS: Mapping[Tower, tuple[str, ...]] = {
-    "text": ("text_projection", "text.text_projection"),
-    "vision": ("visual.proj",),
-}
-FUSED: tuple[Role, ...] = ("attn.q", "attn.k", "attn.v")
-MODULES: Mapping[Role, str] = {"attn.out": "attn.out_proj", "mlp.in": "mlp.c_fc", "mlp.out": "mlp.c_proj"}
-CONFIG = "open_clip_config.json"
 
 
 class OpenClip:
@@ -57,6 +48,7 @@ class OpenClip:
                 raise ModelError(
                     f"There is no checkpoint file {given}.", "Give open_clip:NAME@PATH with an existing file."
                 )
+            preprocess = _published_settings(name)
         elif Path(name).is_dir() or "open_clip:" not in source:
             return _open_folder(source, local_folder(name))
         else:
@@ -74,33 +66,22 @@ class OpenClip:
         if weights.suffix != ".safetensors":
             weights = converted(weights)
         settings = {"model_cfg": config, "preprocess_cfg": _preprocess_settings(preprocess, config)}
-        return ModelFiles(source, Checkpoint.open(weights), settings, "open_clip", json.dumps(settings, sort_keys=True))
+        digest = json.dumps(settings, sort_keys=True)
+        unusual = "@" in source and settings["preprocess_cfg"] != _preprocess_settings({}, config)
+        notes = (f"images are prepared as for the published weights of {name}",) if unusual else ()
+        return ModelFiles(source, Checkpoint.open(weights), settings, "open_clip", digest, notes=notes)
 
     def sites(self, files: ModelFiles) -> list[Site]:
-        """List the linear maps of both towers; q, k and v are rows of one tensor, `proj` is stored transposed.
+        """List the linear maps of both towers.
 
         Raises:
-            ModelError: neither tower is a plain transformer.
+            ModelError: a tower is none of open_clip's own transformers or timm's vision transformers.
         """
-        found: list[Site] = []
-        for tower in BLOCKS:
-            for blocks in BLOCKS[tower]:
-                layer = 0
-                while f"{blocks}.{layer}.attn.in_proj_weight" in files.checkpoint.tensors:
-                    found += _block_sites(files, tower, layer, f"{blocks}.{layer}")
-                    layer += 1
-            found += [_projection(files, tower, key) for key in PROJECTIONS[tower] if key in files.checkpoint.tensors]
-        if not found:
-            raise ModelError(
-                f"{files.source} has no transformer blocks that this adapter knows.",
-                "It edits open_clip's own text and vision transformers; for other towers install their adapter.",
-            )
-        return found
+        return [site for tower in TOWERS for site in tower_sites(files, tower)]
 
     def default_targets(self, files: ModelFiles) -> tuple[str, ...]:
-        """Return the same roles as for CLIP in transformers' format, where the towers have them."""
-        towers = {site.tower for site in self.sites(files)}
-        return tuple(t for t in ("text:attn.out", "vision:mlp.out") if t.split(":")[0] in towers)
+        """Return the same roles as for CLIP in transformers' format."""
+        return ("text:attn.out", "vision:mlp.out")
 
     def tensors(self, files: ModelFiles, tower: Tower) -> dict[str, str]:
         """Return a tower's tensors: `visual.*`, or all others but the scale and bias of logits."""
@@ -112,21 +93,21 @@ class OpenClip:
 
     def load(self, files: ModelFiles, *, device: str, dtype: str, towers: Sequence[Tower]) -> LoadedOpenClip:
         """Build the architecture and fill it from the safetensors file, every tensor matched."""
-        from open_clip.tokenizer import SimpleTokenizer
         from open_clip.transform import PreprocessCfg, image_transform_v2
         from safetensors.torch import load_file
 
-        config = dict(files.config["model_cfg"])
+        tokenizer = make_tokenizer(files) if "text" in towers else None  # first: its absence is known at once
+        config = deepcopy(files.config["model_cfg"])
+        config["vision_cfg"]["timm_model_pretrained"] = False  # else timm downloads weights that are then replaced
         with library_errors(f"The open_clip model {files.source} cannot be loaded"):
             module = self.build(config)
             tensors: dict[str, Any] = {}
             for name in files.checkpoint.files:
                 tensors |= load_file(files.checkpoint.root / name)
             tensors.pop("text.transformer.embeddings.position_ids", None)
-            missing, unexpected = module.load_state_dict(tensors, strict=False)
+            missing, unexpected = module.load_state_dict(_with_logits_of(module, tensors), strict=False)
             _refuse_mismatch(files.source, missing, unexpected)
             preprocess = image_transform_v2(PreprocessCfg(**files.config["preprocess_cfg"]), is_train=False)
-            tokenizer = SimpleTokenizer(context_length=module.context_length)
         module = module.to(device=device, dtype=getattr(torch, dtype)).eval().requires_grad_(requires_grad=False)
         return self.loaded(module, tokenizer, preprocess, towers)
 
@@ -138,9 +119,17 @@ class OpenClip:
         return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**config)
 
     def save_beside(self, files: ModelFiles, folder: Path) -> None:
-        """Write `open_clip_config.json`, so that `create_model("local-dir:FOLDER")` loads the edited weights."""
+        """Write `open_clip_config.json` and a tokenizer of Hugging Face's, where a checkpoint is alone.
+
+        `open_clip.create_model("local-dir:FOLDER")` then loads the edited weights, and `get_tokenizer` the tokenizer.
+
+        Raises:
+            ModelError: the tokenizer cannot be had.
+        """
         if not (folder / CONFIG).exists():
             (folder / CONFIG).write_text(json.dumps(dict(files.config), indent=2) + "\n", encoding="utf-8")
+        if files.checkpoint.alone and files.config["model_cfg"]["text_cfg"].get("hf_tokenizer_name"):
+            make_tokenizer(files).save_pretrained(folder)
 
 
 def _open_folder(source: str, folder: Path) -> ModelFiles:
@@ -150,7 +139,7 @@ def _open_folder(source: str, folder: Path) -> ModelFiles:
         raise ModelError(f"{folder / CONFIG} has no model_cfg.", "Check the folder, or download it again.")
     preprocess = _preprocess_settings(config.get("preprocess_cfg", {}), config["model_cfg"])
     settings = {"model_cfg": config["model_cfg"], "preprocess_cfg": preprocess}
-    digest = settings_digest(folder, (CONFIG, "tokenizer.json", "tokenizer_config.json"))
+    digest = settings_digest(folder, (CONFIG, *TOKENIZER_FILES))
     return ModelFiles(source, Checkpoint.open(folder), settings, "open_clip", digest)
 
 
@@ -162,6 +151,15 @@ def _preprocess_settings(given: Mapping[str, Any], model_cfg: Mapping[str, Any])
 
     size = {"size": model_cfg.get("vision_cfg", {}).get("image_size", 224)}
     return dict(merge_preprocess_dict(asdict(PreprocessCfg()), {**given, **size}))
+
+
+def _published_settings(name: str) -> dict[str, Any]:
+    """Return how images are prepared for all published weights of an architecture; a checkpoint does not say it."""
+    from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
+
+    known = [get_pretrained_cfg(name, tag) for tag in list_pretrained_tags_by_model(name)]
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    return {key: known[0].get(key) for key in keys if known and all(one.get(key) == known[0].get(key) for one in known)}
 
 
 def _pretrained(name: str, tag: str) -> tuple[Path, dict[str, Any]]:
@@ -188,39 +186,13 @@ def _pretrained(name: str, tag: str) -> tuple[Path, dict[str, Any]]:
         ) from error
 
 
-def _block_sites(files: ModelFiles, tower: Tower, layer: int, block: str) -> list[Site]:
-    tensors = files.checkpoint.tensors
-    fused = f"{block}.attn.in_proj_weight"
-    width = tensors[fused].shape[1]
-    bias = f"{block}.attn.in_proj_bias"
-    sites = [
-        Site(
-            tower,
-            layer,
-            role,
-            f"{block}.attn",
-            fused,
-            (width, width),
-            rows=(part * width, (part + 1) * width),
-            bias=bias if bias in tensors else None,
-        )
-        for part, role in enumerate(FUSED)
-    ]
-    for role, name in MODULES.items():
-        module = f"{block}.{name}"
-        if f"{module}.weight" not in tensors:
-            raise ModelError(
-                f"{files.source} has no tensor {module}.weight.", "It is no CLIP checkpoint of open_clip's own towers."
-            )
-        rows, columns = tensors[f"{module}.weight"].shape
-        own_bias = f"{module}.bias" if f"{module}.bias" in tensors else None
-        sites.append(Site(tower, layer, role, module, f"{module}.weight", (rows, columns), bias=own_bias))
-    return sites
-
-
-def _projection(files: ModelFiles, tower: Tower, key: str) -> Site:
-    inputs, outputs = files.checkpoint.tensors[key].shape
-    return Site(tower, 0, "proj", "", key, (outputs, inputs), transposed=True, pooled=True)
+def _with_logits_of(module: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+    """Give scale and bias of logits the architecture's shape, [] or [1]; a model trained without a bias has 0."""
+    for key in ("logit_scale", "logit_bias"):
+        live = getattr(module, key, None)
+        if live is not None and (key in tensors or key == "logit_bias"):
+            tensors[key] = tensors.get(key, torch.zeros(live.shape)).reshape(live.shape)
+    return tensors
 
 
 def _refuse_mismatch(source: str, missing: Sequence[str], unexpected: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""A loaded open_clip CLIP, whose text tower runs on captions as short as they are."""
+"""A loaded open_clip CLIP, whose text tower runs on captions as short as they are, if its attention is causal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from editkit_clip.processing import first_end_mask, pad
+from editkit_clip.open_clip_text import caption_ids, padded_ids, pads_left, tokenizer_name
 
 
 class Preprocess:
@@ -34,6 +34,9 @@ class LoadedOpenClip:
         self._tokenizer = tokenizer
         self._transform = transform
         self._parameters = dict(module.state_dict(keep_vars=True))
+        self._pool = getattr(self._text, "text_pool_type", None) or getattr(self._text, "pool_type", "argmax")
+        # elsewhere padding is seen, or moves what is read
+        self._cuts = self._text.attn_mask is not None and self._pool != "last" and not pads_left(tokenizer)
 
     def encode_images(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """{"pixel_values": [B, 3, H, W]} -> [B, D] float32, normalised."""
@@ -43,18 +46,20 @@ class LoadedOpenClip:
     def encode_texts(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """{"input_ids": [B, T]} -> [B, D] float32, normalised.
 
-        open_clip's own `encode_text` wants the whole context; attention is causal and the embedding is read at the
-        end of text, so running the same modules on the first T positions gives the same embedding.
+        T is the context where attention is not causal, or the embedding is read at the last position. Elsewhere it is
+        read at the end of text, so running the same modules on the first T positions, which open_clip's own
+        `encode_text` does not do, gives the same embedding.
         """
         from open_clip.transformer import text_global_pool
 
         text, ids = self._text, inputs["input_ids"]
         length = ids.shape[1]
+        if not self._cuts or length == text.context_length:
+            return functional.normalize(self.module.encode_text(ids).float(), dim=-1)
         x = text.token_embedding(ids) + text.positional_embedding[:length]  # [B, T, width]
         x = text.ln_final(text.transformer(x, attn_mask=text.attn_mask[:length, :length]))
-        pool = getattr(text, "text_pool_type", None) or getattr(text, "pool_type", "argmax")
         end = getattr(text, "text_eos_id", None) or getattr(text, "eos_id", None)
-        pooled = text_global_pool(x, ids, pool, eos_token_id=end)  # [B, width]
+        pooled = text_global_pool(x, ids, self._pool, eos_token_id=end)  # [B, width]
         if text.text_projection is not None:
             linear = isinstance(text.text_projection, torch.nn.Linear)
             pooled = text.text_projection(pooled) if linear else pooled @ text.text_projection
@@ -74,18 +79,20 @@ class LoadedOpenClip:
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return ids from begin to end of text, cut to the context length."""
-        if not texts:
-            return []
-        padded = self._tokenizer(list(texts))  # [B, context], padded with 0, which is also "!"
-        lengths = first_end_mask(padded, self._tokenizer.eot_token_id).sum(dim=1).tolist()
-        return [row[:length] for row, length in zip(padded.tolist(), lengths, strict=True)]
+        return caption_ids(self._tokenizer, texts)
 
     def text_inputs(self, ids: Sequence[Sequence[int]], tokens: str) -> tuple[dict[str, Tensor], Tensor]:
-        """Pad with 0 to the longest (`all`: to the context); the mask ends at the first end of text."""
-        padded = pad(ids, 0, self._text.context_length if tokens == "all" else None)
+        """Pad as the tokenizer does, to the longest where attention is causal, else (and for `all`) to the context.
+
+        The mask [B, T] is the captions' own tokens, and the last position where the embedding is read there.
+        """
+        whole = tokens == "all" or not self._cuts
+        padded, mask = padded_ids(self._tokenizer, ids, self._text.context_length if whole else None)
         if tokens == "all":
-            return {"input_ids": padded}, torch.ones_like(padded, dtype=torch.bool)
-        return {"input_ids": padded}, first_end_mask(padded, ids[0][-1])  # every row ends with the end of text
+            mask = torch.ones_like(mask)
+        if self._pool == "last":
+            mask[:, -1] = True
+        return {"input_ids": padded}, mask
 
     def parameter(self, key: str) -> Tensor:
         """Return the live tensor of a checkpoint key."""
@@ -93,9 +100,6 @@ class LoadedOpenClip:
         return live
 
     def processing(self) -> dict[str, str]:
-        """Name the tokenizer's and the image transform's class and backend."""
-        return {
-            "image_processor": "open_clip.image_transform_v2",
-            "image_backend": "torchvision",
-            "tokenizer": type(self._tokenizer).__name__,
-        }
+        """Name the tokenizer's class, if it is loaded, and the image transform and its backend."""
+        images = {"image_processor": "open_clip.image_transform_v2", "image_backend": "torchvision"}
+        return images if self._tokenizer is None else {**images, "tokenizer": tokenizer_name(self._tokenizer)}

@@ -1,17 +1,19 @@
-"""What both formats share: padding, the token mask, and errors of the libraries in two lines."""
+"""What CLIP's formats share: padding, the token mask, configs, and errors of the libraries in two lines."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from editkit.environment import explain_import_failure
 from editkit.errors import EditkitError, ModelError
+from editkit.site import Tower
 
 
 def pad(ids: Sequence[Sequence[int]], padding: int, length: int | None = None) -> Tensor:
@@ -36,6 +38,11 @@ def settings_digest(folder: Path, names: Sequence[str]) -> str:
         if (folder / name).is_file():
             digest.update(name.encode() + (folder / name).read_bytes())
     return digest.hexdigest()[:16]
+
+
+def tower_config(config: Mapping[str, Any], tower: Tower) -> dict[str, Any]:
+    """Return what a config says of a tower; older ones say it in a second place, which wins, and leave out defaults."""
+    return {**(config.get(f"{tower}_config") or {}), **(config.get(f"{tower}_config_dict") or {})}
 
 
 @contextmanager

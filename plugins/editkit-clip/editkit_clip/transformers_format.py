@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -13,11 +13,12 @@ from torch.nn import functional
 from editkit.checkpoint import Checkpoint
 from editkit.conversion import converted_folder
 from editkit.errors import ModelError
-from editkit.models import local_folder, read_json
+from editkit.models import local_folder, promised, read_json
 from editkit.protocols import ModelFiles
 from editkit.site import Role, Site, Tower
 from editkit.specs import NoOptions
-from editkit_clip.processing import first_end_mask, library_errors, pad, settings_digest
+from editkit_clip.base_model import Part, digest_of, find_parts, notes_on
+from editkit_clip.processing import first_end_mask, library_errors, pad, tower_config
 
 LAYERS: Mapping[Tower, str] = {"text": "text_model.encoder.layers", "vision": "vision_model.encoder.layers"}
 MODULES: Mapping[Role, str] = {
@@ -29,15 +30,6 @@ MODULES: Mapping[Role, str] = {
     "mlp.out": "mlp.fc2",
 }
 PROJECTIONS: Mapping[Tower, str] = {"text": "text_projection", "vision": "visual_projection"}
-VOCABULARIES = ("tokenizer.json", "vocab.json")
-PROCESSING_FILES = (
-    "preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "merges.txt",
-)
 
 
 class TransformersClip:
@@ -50,13 +42,14 @@ class TransformersClip:
         """Resolve a folder or hub id; read headers and configuration only."""
         folder = converted_folder(local_folder(source), "pytorch_model*.bin", "model.safetensors")
         config = read_json(folder / "config.json")
-        return ModelFiles(source, Checkpoint.open(folder), config, "clip", settings_digest(folder, PROCESSING_FILES))
+        checkpoint, parts = Checkpoint.open(folder), find_parts(source, folder, config)
+        return ModelFiles(source, checkpoint, config, "clip", digest_of(*parts), notes=notes_on(*parts))
 
     def sites(self, files: ModelFiles) -> list[Site]:
         """List every linear map of both towers."""
         found = []
         for tower in LAYERS:
-            for layer in range(_depth(files.config, tower)):
+            for layer in range(int(tower_config(files.config, tower).get("num_hidden_layers", 12))):
                 for role, module in MODULES.items():
                     found.append(_site(files, tower, layer, role, f"{LAYERS[tower]}.{layer}.{module}"))
             found.append(_site(files, tower, layer, "proj", PROJECTIONS[tower]))
@@ -72,13 +65,17 @@ class TransformersClip:
         return {key: key for key in files.checkpoint.tensors if key.startswith(own)}
 
     def load(self, files: ModelFiles, *, device: str, dtype: str, towers: Sequence[Tower]) -> LoadedClip:
-        """Load the model in evaluation mode, with only the towers asked for kept in memory."""
-        from transformers import AutoTokenizer, CLIPModel
+        """Load the model in evaluation mode; of a tower that is not asked for, nothing is read but its projection."""
+        from transformers import AutoTokenizer
         from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
-        folder = files.checkpoint.root
+        kinds: dict[Tower, Any] = {"text": AutoTokenizer, "vision": AutoImageProcessor}
+        parts = {tower: part for tower, part in zip(kinds, _parts(files), strict=True) if tower in towers}
+        places = {tower: part.place for tower, part in parts.items()}  # before the weights are read: one may be missing
         with library_errors(f"The CLIP model {files.source} cannot be loaded"):
-            model, info = CLIPModel.from_pretrained(folder, dtype=getattr(torch, dtype), output_loading_info=True)
+            model, info = _architecture(towers).from_pretrained(
+                files.checkpoint.root, dtype=getattr(torch, dtype), output_loading_info=True
+            )
             if info["missing_keys"] or info["mismatched_keys"]:
                 lacking = sorted(map(str, info["missing_keys"] or info["mismatched_keys"]))
                 raise ModelError(
@@ -86,37 +83,45 @@ class TransformersClip:
                     f"{', '.join(lacking[:3])} ...",
                     "Check that config.json and the weights belong together, or download the model again.",
                 )
-            if "text" in towers and not any((folder / name).is_file() for name in VOCABULARIES):
-                raise ModelError(  # transformers would make up a tokenizer that knows no word
-                    f"{files.source} has no tokenizer: neither of {' and '.join(VOCABULARIES)} is there.",
-                    "Copy the tokenizer files of the model it was trained from into the folder.",
-                )
-            tokenizer = AutoTokenizer.from_pretrained(folder) if "text" in towers else None
-            processor = AutoImageProcessor.from_pretrained(folder) if "vision" in towers else None
-        if "text" not in towers:
-            model.text_model = None
-        if "vision" not in towers:
-            model.vision_model = None
-        return LoadedClip(model.to(device).eval().requires_grad_(requires_grad=False), tokenizer, processor, towers)
+            made = {  # the config is the model's: a base's folder has none
+                tower: kinds[tower].from_pretrained(place, config=model.config) for tower, place in places.items()
+            }
+        model = model.to(device).eval().requires_grad_(requires_grad=False)
+        bases: dict[str, str] = {part.what: part.base for part in parts.values() if part.borrowed}
+        return LoadedClip(model, made.get("text"), made.get("vision"), towers, bases)
 
     def save_beside(self, files: ModelFiles, folder: Path) -> None:
-        """Write nothing: a transformers folder is whole as it is."""
+        """Write the base model's tokenizer and image processor where they are used: the folder then loads alone."""
+        for part in _parts(files):
+            part.save_into(folder)
 
 
-def _depth(config: Mapping[str, Any], tower: Tower) -> int:
-    """Return a tower's number of layers; older configs say it in a second place, which wins, and may leave it out."""
-    stated = {**(config.get(f"{tower}_config") or {}), **(config.get(f"{tower}_config_dict") or {})}
-    return int(stated.get("num_hidden_layers", 12))
+def _parts(files: ModelFiles) -> tuple[Part, ...]:
+    return find_parts(files.source, files.checkpoint.root, files.config)
+
+
+def _architecture(towers: Sequence[Tower]) -> Any:
+    """Return `CLIPModel`, or one without the tower that is not asked for, whose tensors then stay on the disk."""
+    from transformers import CLIPModel
+
+    lacking = [f"{tower}_model" for tower in LAYERS if tower not in towers]
+    if not lacking:
+        return CLIPModel
+
+    class OneTower(CLIPModel):  # type: ignore[misc]
+        _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [rf"^{name}\." for name in lacking]
+
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)  # by `from_pretrained` without memory for the weights
+            for name in lacking:
+                setattr(self, name, None)
+
+    return OneTower
 
 
 def _site(files: ModelFiles, tower: Tower, layer: int, role: Role, module: str) -> Site:
     key = f"{module}.weight"
-    if key not in files.checkpoint.tensors:
-        raise ModelError(
-            f"{files.source} has no tensor {key}, which its config.json promises.",
-            "Check that config.json and the weights belong together, or download the model again.",
-        )
-    rows, columns = files.checkpoint.tensors[key].shape
+    rows, columns = promised(files, key).shape
     bias = f"{module}.bias" if f"{module}.bias" in files.checkpoint.tensors else None
     return Site(tower, layer, role, module, key, (rows, columns), bias=bias, pooled=role == "proj")
 
@@ -135,12 +140,20 @@ class Preprocess:
 class LoadedClip:
     """A loaded `CLIPModel` with its tokenizer and image processor."""
 
-    def __init__(self, module: Any, tokenizer: Any, processor: Any, towers: Sequence[Tower]) -> None:
+    def __init__(
+        self,
+        module: Any,
+        tokenizer: Any,
+        processor: Any,
+        towers: Sequence[Tower],
+        bases: Mapping[str, str] | None = None,
+    ) -> None:
         self.module = module
         self.towers = tuple(towers)
         self.device = module.logit_scale.device
         self._tokenizer = tokenizer
         self._processor = processor
+        self._bases = bases or {}
         self._context = module.config.text_config.max_position_embeddings
         self._parameters = dict(module.state_dict(keep_vars=True))
 
@@ -190,9 +203,10 @@ class LoadedClip:
         return live
 
     def processing(self) -> dict[str, str]:
-        """Name the tokenizer's and the image processor's class and backend."""
+        """Name the tokenizer's and the image processor's class and backend, and the base model that they are of."""
         return {
             "image_processor": type(self._processor).__name__,
             "image_backend": str(getattr(self._processor, "backend", "unknown")),
             "tokenizer": type(self._tokenizer).__name__,
+            **{f"{what} of".replace(" ", "_"): base for what, base in self._bases.items()},
         }

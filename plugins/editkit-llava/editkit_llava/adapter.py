@@ -1,0 +1,155 @@
+"""LLaVA-1.5 and LLaVA-NeXT as transformers stores them: vision tower, projector and language model in shards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from editkit.checkpoint import Checkpoint
+from editkit.conversion import converted_folder
+from editkit.errors import ModelError
+from editkit.models import local_folder, read_json
+from editkit.protocols import ModelFiles
+from editkit.site import Role, Site, Tower
+from editkit.specs import NoOptions
+from editkit_llava.architecture import drops_first_token, feature_layers, language_depth, part_type
+from editkit_llava.model import LoadedLlava
+from editkit_llava.names import architecture_names, checkpoint_keys, published_name
+from editkit_llava.processing import library_errors, require_vocabulary, settings_digest
+from editkit_llava.towers import load_towers
+
+if TYPE_CHECKING:
+    from editkit_llava.captioner import LlavaCaptioner
+
+BLOCKS: Mapping[Tower, str] = {"text": "language_model.layers", "vision": "vision_tower.encoder.layers"}
+ATTENTION: Mapping[Role, str] = {
+    "attn.q": "self_attn.q_proj",
+    "attn.k": "self_attn.k_proj",
+    "attn.v": "self_attn.v_proj",
+}
+MODULES: Mapping[Tower, Mapping[Role, str]] = {
+    # a gated MLP's second input map, gate_proj, has no role
+    "text": {**ATTENTION, "attn.out": "self_attn.o_proj", "mlp.in": "mlp.up_proj", "mlp.out": "mlp.down_proj"},
+    "vision": {**ATTENTION, "attn.out": "self_attn.out_proj", "mlp.in": "mlp.fc1", "mlp.out": "mlp.fc2"},
+}
+PROJECTOR: Mapping[Role, str] = {
+    "projector.in": "multi_modal_projector.linear_1",
+    "projector.out": "multi_modal_projector.linear_2",
+}
+APART = "its vision tower feeds a language model, so that an image and a caption have no embeddings to compare"
+
+
+class Llava:
+    """The adapter for `model_type: llava` and `llava_next`."""
+
+    def __init__(self, options: NoOptions) -> None:
+        self.options = options
+
+    def open(self, source: str) -> ModelFiles:
+        """Resolve a folder or hub id; read headers and configuration only.
+
+        Raises:
+            ModelError: there is no such model, or its vision tower is of an unknown kind.
+        """
+        folder = converted_folder(local_folder(source), "pytorch_model*.bin", "model.safetensors")
+        config = read_json(folder / "config.json")
+        feature_layers(config)
+        notes = () if language_depth(config) else (_vision_only(config),)
+        digest = settings_digest(folder)
+        return ModelFiles(source, Checkpoint.open(folder), config, "llava", digest, no_joint_space=APART, notes=notes)
+
+    def sites(self, files: ModelFiles) -> list[Site]:
+        """List the linear maps of the language model, of the vision blocks that it reads, and of the projector.
+
+        A vision block behind the last one that is read has no effect, so it is no site.
+        """
+        depths: Mapping[Tower, int] = {
+            "text": language_depth(files.config),
+            "vision": max(feature_layers(files.config)),
+        }
+        keys = checkpoint_keys(files.checkpoint.tensors)
+        found = [
+            _site(files, keys, tower, layer, role, f"{BLOCKS[tower]}.{layer}.{module}")
+            for tower, depth in depths.items()
+            for layer in range(depth)
+            for role, module in MODULES[tower].items()
+        ]
+        return found + [_site(files, keys, "vision", 0, role, module) for role, module in PROJECTOR.items()]
+
+    def default_targets(self, files: ModelFiles) -> tuple[str, ...]:
+        """Return what the paper edits: the vision tower alone."""
+        return ("vision:mlp.out",)
+
+    def default_settings(self, files: ModelFiles) -> dict[str, Any]:
+        """Return the paper's tau for LLaVA."""
+        return {"selector.tau": 0.085}
+
+    def tensors(self, files: ModelFiles, tower: Tower) -> dict[str, str]:
+        """Return the vision tower's tensors, named as CLIP's, and the projector's; or the language model's."""
+        return architecture_names(files.checkpoint.tensors, tower)
+
+    def load(self, files: ModelFiles, *, device: str, dtype: str, towers: Sequence[Tower]) -> LoadedLlava:
+        """Load the towers asked for, in evaluation mode; no tensor of the others is read.
+
+        Raises:
+            ModelError: a tensor, the tokenizer or the image processor is missing, or does not fit the configuration.
+        """
+        from transformers import AutoConfig, AutoTokenizer
+        from transformers.models.auto.image_processing_auto import AutoImageProcessor
+
+        folder, layers = files.checkpoint.root, feature_layers(files.config)
+        keys = checkpoint_keys(files.checkpoint.tensors)
+        with library_errors(f"The LLaVA model {files.source} cannot be loaded"):
+            if "text" in towers:
+                require_vocabulary(files.source, folder)
+            tokenizer = AutoTokenizer.from_pretrained(folder) if "text" in towers else None
+            processor = AutoImageProcessor.from_pretrained(folder) if "vision" in towers else None
+            module = load_towers(
+                AutoConfig.from_pretrained(folder),
+                files.checkpoint,
+                keys,
+                towers,
+                vision_blocks=max(layers),
+                device=device,
+                dtype=getattr(torch, dtype),
+            )
+        return LoadedLlava(
+            module,
+            keys,
+            towers,
+            layers=layers,
+            skip=int(drops_first_token(files.config)),
+            tokenizer=tokenizer,
+            processor=processor,
+        )
+
+    def load_captioner(self, files: ModelFiles, *, device: str, dtype: str, device_map: Any = None) -> LlavaCaptioner:
+        """Load the whole model; `device_map` ("auto") spreads one that no single device could hold.
+
+        Raises:
+            ModelError: a tensor, the tokenizer or the image processor is missing, or does not fit the configuration.
+        """
+        from editkit_llava.captioner import load_captioner
+
+        return load_captioner(files, device=device, dtype=dtype, device_map=device_map)
+
+    def save_beside(self, files: ModelFiles, folder: Path) -> None:
+        """Write nothing: a transformers folder is whole as it is."""
+
+
+def _site(files: ModelFiles, keys: Mapping[str, str], tower: Tower, layer: int, role: Role, module: str) -> Site:
+    if f"{module}.weight" not in keys:
+        raise ModelError(
+            f"{files.source} has no tensor {published_name(f'{module}.weight')}, which its config.json promises.",
+            "Check that config.json and the weights belong together, or download the model again.",
+        )
+    key = keys[f"{module}.weight"]
+    rows, columns = files.checkpoint.tensors[key].shape
+    return Site(tower, layer, role, module, key, (rows, columns), bias=keys.get(f"{module}.bias"))
+
+
+def _vision_only(config: Mapping[str, Any]) -> str:
+    return f"the blocks of its language model ({part_type(config, 'text_config')}) are not known: they are no sites"

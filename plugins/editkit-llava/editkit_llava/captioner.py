@@ -1,0 +1,126 @@
+"""A whole LLaVA that says what images show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from editkit.errors import ModelError
+from editkit.protocols import ModelFiles
+from editkit_llava.architecture import drops_first_token, part_type
+from editkit_llava.names import live_name, published_name
+from editkit_llava.processing import library_errors, require_vocabulary
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PROMPT = "Question: Please, provide a caption for the image. Answer:"
+"""What the paper's released code asks."""
+CONVERSATION = "USER: <image>\n{prompt} ASSISTANT:"
+"""The form of a turn that LLaVA-1.5 was trained on."""
+
+
+class LlavaCaptioner:
+    """A LLaVA with its processor.
+
+    The released prompt is a bare question. Here it stands in the turn of a conversation, as the model was trained to be
+    asked: in the form that the folder's chat template gives, or LLaVA-1.5's where there is none.
+    """
+
+    prompt = PROMPT
+
+    def __init__(self, module: Any, processor: Any) -> None:
+        self.module = module
+        self.device: torch.device = module.device
+        self._processor = processor
+        self._tensors = module.state_dict(keep_vars=True)
+
+    def captions(
+        self,
+        images: Sequence[Image.Image],
+        prompt: str | None = None,
+        *,
+        temperature: float = 0.0,
+        max_new_tokens: int = 64,
+        seed: int = 0,
+    ) -> list[str]:
+        """Return one caption per RGB image, all made in one batch; the same again for the same images and seed.
+
+        Args:
+            temperature: 0: the likeliest token each time; else drawn from the model's whole distribution, from `seed`.
+        """
+        if not images:
+            return []
+        text = self._conversation(self.prompt if prompt is None else prompt)
+        inputs = self._processor(
+            images=list(images), text=[text] * len(images), padding=True, padding_side="left", return_tensors="pt"
+        ).to(self.device, self.module.dtype)
+        # a checkpoint's own sampling settings, and the library's (the 50 likeliest tokens), would be nobody's choice
+        drawn = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}
+        devices = list({tensor.device for tensor in self._tensors.values() if tensor.is_cuda})
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(seed)
+            made = self.module.generate(
+                **inputs,
+                do_sample=temperature > 0,
+                num_beams=1,
+                max_new_tokens=max_new_tokens,
+                pad_token_id=self._processor.tokenizer.pad_token_id,
+                **drawn,
+            )
+        new = made[:, inputs["input_ids"].shape[1] :]
+        return [caption.strip() for caption in self._processor.batch_decode(new, skip_special_tokens=True)]
+
+    def parameter(self, key: str) -> Tensor:
+        """Return the live tensor of a checkpoint key.
+
+        Raises:
+            ModelError: `device_map` put it where it cannot be changed.
+        """
+        name = live_name(key)
+        live: Tensor = self._tensors[name if name.startswith("lm_head.") else f"model.{name}"]
+        if live.is_meta:
+            raise ModelError(
+                f"{key} did not fit on the devices and is read in when it runs, so no edit can be laid over it.",
+                "Use a device with more memory, or apply the patch to a copy of the checkpoint.",
+            )
+        return live
+
+    def _conversation(self, prompt: str) -> str:
+        if not self._processor.chat_template:
+            return CONVERSATION.format(prompt=prompt)
+        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}
+        return str(self._processor.apply_chat_template([turn], add_generation_prompt=True))
+
+
+def load_captioner(files: ModelFiles, *, device: str, dtype: str, device_map: Any = None) -> LlavaCaptioner:
+    """Load a whole LLaVA through transformers; `device_map` in place of `device` spreads it over several.
+
+    Raises:
+        ModelError: a tensor, the tokenizer or the image processor is missing, or does not fit the configuration.
+    """
+    from transformers import AutoProcessor, LlavaForConditionalGeneration, LlavaNextForConditionalGeneration
+
+    folder = files.checkpoint.root
+    is_next = files.config.get("model_type") == "llava_next"
+    family = LlavaNextForConditionalGeneration if is_next else LlavaForConditionalGeneration
+    with library_errors(f"The LLaVA model {files.source} cannot be loaded"):
+        require_vocabulary(files.source, folder)
+        processor = AutoProcessor.from_pretrained(folder)
+        if processor.patch_size is None:  # folders that are older than these settings
+            processor.patch_size = files.config["vision_config"]["patch_size"]
+            processor.vision_feature_select_strategy = "default" if drops_first_token(files.config) else "full"
+            processor.num_additional_image_tokens = int(part_type(files.config, "vision_config") == "clip_vision_model")
+        module, info = family.from_pretrained(
+            folder, dtype=getattr(torch, dtype), device_map=device_map or device, output_loading_info=True
+        )
+    if lacking := sorted(map(str, info["missing_keys"] or info["mismatched_keys"])):
+        raise ModelError(
+            f"{files.source} has no tensor {published_name(lacking[0].removeprefix('model.'))} of the shape that its "
+            f"config.json promises (tensors that are missing: {len(lacking)}).",
+            "Check that config.json and the weights belong together, or download the model again.",
+        )
+    return LlavaCaptioner(module.eval().requires_grad_(requires_grad=False), processor)

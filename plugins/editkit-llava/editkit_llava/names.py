@@ -1,0 +1,56 @@
+"""A tensor's three names: in the checkpoint, in the live model, and in the architecture that LLaVA is made of.
+
+Published checkpoints say `vision_tower.vision_model.encoder...`, `language_model.model.layers...` and
+`language_model.lm_head.weight`. transformers 5 saves without `vision_model.`, and other releases wrote the names of
+live modules, below `model.`. All are read here; live names are those of transformers' LlavaModel, and `lm_head`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from editkit.site import Tower
+
+PUBLISHED = (
+    ("vision_tower.", "vision_tower.vision_model."),
+    ("language_model.", "language_model.model."),
+    ("lm_head.", "language_model.lm_head."),
+)
+"""How a live name begins, and what published checkpoints write there."""
+ARCHITECTURE: dict[Tower, tuple[tuple[str, str], ...]] = {
+    "vision": (("vision_tower.", "vision_model."), ("multi_modal_projector.", "multi_modal_projector.")),
+    "text": (("language_model.", "model."), ("lm_head.", "lm_head.")),
+}
+"""How a live name begins, and what CLIPModel and LlamaForCausalLM call the same."""
+
+
+def live_name(key: str) -> str:
+    """Return what the live model calls a checkpoint's tensor, whichever release wrote its name."""
+    name = key.removeprefix("model.")
+    for live, published in PUBLISHED:
+        if name.startswith(published):
+            return live + name.removeprefix(published)
+    return name
+
+
+def published_name(name: str) -> str:
+    """Return what published checkpoints call a tensor of the live model."""
+    for live, published in PUBLISHED:
+        if name.startswith(live):
+            return published + name.removeprefix(live)
+    return name
+
+
+def checkpoint_keys(keys: Iterable[str]) -> dict[str, str]:
+    """Return live name -> checkpoint key."""
+    return {live_name(key): key for key in keys}
+
+
+def architecture_names(keys: Iterable[str], tower: Tower) -> dict[str, str]:
+    """Return, for a tower's tensors, name in the architecture -> checkpoint key."""
+    return {
+        own + name.removeprefix(live): key
+        for name, key in checkpoint_keys(keys).items()
+        for live, own in ARCHITECTURE[tower]
+        if name.startswith(live)
+    }

@@ -1,0 +1,92 @@
+"""Images and captions to tensors, and errors of the libraries in two lines."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from editkit.environment import explain_import_failure
+from editkit.errors import EditkitError, ModelError
+
+VOCABULARIES = ("tokenizer.json", "tokenizer.model")
+SETTINGS = (
+    "config.json",  # says which layer is read
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "tokenizer.model",
+)
+
+
+class Preprocess:
+    """One image to `pixel_values`; holds the processor alone, so that workers never see the model.
+
+    LLaVA-NeXT cuts an image into tiles, more or fewer by its shape, which no batch could hold. The first of them, the
+    whole image at the tower's own resolution, stands for the image.
+    """
+
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+
+    def __call__(self, image: Any) -> Mapping[str, Tensor]:
+        """Return {"pixel_values": [3, H, W]}."""
+        pixels = self.processor(images=image, return_tensors="pt")["pixel_values"][0]
+        return {"pixel_values": pixels[0] if pixels.dim() == 4 else pixels}
+
+
+def pad(ids: Sequence[Sequence[int]], padding: int) -> tuple[Tensor, Tensor]:
+    """Return [B, T] int64, each row filled up with `padding` to the longest, and [B, T] bool, where the ids are."""
+    lengths = torch.tensor([len(row) for row in ids])
+    width = int(lengths.max())
+    padded = torch.tensor([[*row, *[padding] * (width - len(row))] for row in ids])
+    return padded, torch.arange(width) < lengths[:, None]
+
+
+def require_vocabulary(source: str, folder: Path) -> None:
+    """Check that a tokenizer can be loaded: transformers would make up one that knows no word.
+
+    Raises:
+        ModelError: the folder holds no vocabulary.
+    """
+    if not any((folder / name).is_file() for name in VOCABULARIES):
+        raise ModelError(
+            f"{source} has no tokenizer: neither of {' and '.join(VOCABULARIES)} is there.",
+            "Copy the tokenizer files of the model it was trained from into the folder.",
+        )
+
+
+def settings_digest(folder: Path) -> str:
+    """Return a digest of the files that decide how images and captions become embeddings, but for the weights."""
+    digest = hashlib.sha256()
+    for name in SETTINGS:
+        if (folder / name).is_file():
+            digest.update(name.encode() + (folder / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@contextmanager
+def library_errors(what: str) -> Iterator[None]:
+    """Turn any exception of a model library into a ModelError of two lines.
+
+    Raises:
+        InstallError: torch and torchvision do not fit together.
+        ModelError: anything else that went wrong.
+    """
+    try:
+        yield
+    except EditkitError:
+        raise
+    except Exception as error:  # the libraries raise whatever their own libraries raise
+        explain_import_failure(error)
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"{what}: {type(error).__name__}: {reason}",
+            "Check that the folder holds config, weights, tokenizer and image processor files, all of one model.",
+        ) from error

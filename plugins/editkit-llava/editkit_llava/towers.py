@@ -1,0 +1,90 @@
+"""The towers of a LLaVA without the rest of it, filled tensor by tensor from the shards that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import nn
+
+from editkit.bits import to_tensor
+from editkit.checkpoint import Checkpoint
+from editkit.errors import ModelError
+from editkit.site import Tower
+from editkit_llava.names import published_name
+
+
+class Towers(nn.Module):
+    """The vision tower down to the last block that is read, with the projector behind it, and the language model."""
+
+    vision_tower: Any
+    multi_modal_projector: Any
+    language_model: Any
+
+    def __init__(self, config: Any, towers: Sequence[Tower], vision_blocks: int) -> None:
+        super().__init__()
+        from transformers import AutoModel
+        from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
+
+        if "vision" in towers:
+            vision = deepcopy(config.vision_config)
+            vision.num_hidden_layers = vision_blocks
+            vision.vision_use_head = False  # SigLIP's pooling head
+            self.vision_tower = AutoModel.from_config(vision)
+            self.vision_tower.post_layernorm = nn.Identity()  # for the pooled output, which LLaVA does not read
+            self.multi_modal_projector = LlavaMultiModalProjector(config)
+        if "text" in towers:
+            self.language_model = AutoModel.from_config(config.text_config)
+
+
+def load_towers(
+    config: Any,
+    checkpoint: Checkpoint,
+    keys: Mapping[str, str],
+    towers: Sequence[Tower],
+    *,
+    vision_blocks: int,
+    device: str,
+    dtype: torch.dtype,
+) -> Towers:
+    """Return the towers in evaluation mode; beside them, memory holds one tensor at a time.
+
+    Args:
+        config: transformers' configuration of the whole model.
+        keys: live name -> checkpoint key.
+
+    Raises:
+        ModelError: a tensor is missing, or has another shape than the configuration says.
+    """
+    from accelerate import init_empty_weights
+
+    with init_empty_weights():  # buffers are made, parameters take no memory
+        module = Towers(config, towers, vision_blocks)
+    wanted = dict(module.named_parameters())
+    _require_fit(checkpoint, keys, {name: tuple(empty.shape) for name, empty in wanted.items()})
+    for name, empty in wanted.items():
+        key = keys[name]
+        tensor = torch.empty(empty.shape, device=device, dtype=dtype)
+        tensor.copy_(to_tensor(checkpoint.read(key), checkpoint.info(key).dtype, key))
+        parent, _, own = name.rpartition(".")
+        setattr(module.get_submodule(parent), own, nn.Parameter(tensor, requires_grad=False))
+    return module.to(device).eval()
+
+
+def _require_fit(checkpoint: Checkpoint, keys: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    remedy = "Check that config.json and the weights belong together, or download the model again."
+    lacking = [name for name in shapes if name not in keys]
+    if lacking:
+        raise ModelError(
+            f"{checkpoint.root} has no tensor {published_name(lacking[0])}, which its config.json promises "
+            f"(tensors that are missing: {len(lacking)}).",
+            remedy,
+        )
+    for name, shape in shapes.items():
+        held = checkpoint.info(keys[name]).shape
+        if held != shape:
+            raise ModelError(
+                f"{keys[name]} in {checkpoint.root} is {list(held)}, where its config.json says {list(shape)}.", remedy
+            )

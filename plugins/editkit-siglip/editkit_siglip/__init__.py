@@ -1,0 +1,31 @@
+"""SigLIP and SigLIP 2 for editkit: both formats that their weights are published in."""
+
+from __future__ import annotations
+
+from editkit.hookspecs import hookimpl
+from editkit.specs import AdapterSpec
+
+REFERENCE = "Sigmoid Loss for Language Image Pre-Training, ICCV 2023; SigLIP 2, arXiv:2502.14786"
+
+
+@hookimpl
+def editkit_adapters() -> list[AdapterSpec]:
+    """SigLIP in transformers' format and in open_clip's."""
+    return [
+        AdapterSpec(
+            name="siglip",
+            summary="SigLIP and SigLIP 2, NaFlex too, in transformers' format: a folder or a hub id",
+            target="editkit_siglip.transformers_format:TransformersSiglip",
+            reference=REFERENCE,
+            model_types=("siglip", "siglip2"),
+        ),
+        AdapterSpec(
+            name="open_clip-siglip",
+            summary="SigLIP and SigLIP 2 in open_clip's format: open_clip:NAME/TAG, open_clip:NAME@PATH or a folder",
+            target="editkit_siglip.open_clip_format:OpenClipSiglip",
+            reference=REFERENCE,
+            patterns=("open_clip:*SigLIP*",),
+            files=("open_clip_config.json",),
+            keys=("model_cfg.init_logit_bias",),
+        ),
+    ]

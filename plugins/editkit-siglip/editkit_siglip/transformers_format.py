@@ -1,0 +1,144 @@
+"""SigLIP and SigLIP 2 as transformers stores them: `SiglipModel` and `Siglip2Model` folders and hub ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from editkit.checkpoint import Checkpoint
+from editkit.conversion import converted_folder
+from editkit.errors import ModelError
+from editkit.models import local_folder, promised, read_json
+from editkit.protocols import ModelFiles
+from editkit.site import Role, Site, Tower
+from editkit.specs import NoOptions
+from editkit_clip.processing import library_errors, settings_digest, tower_config
+from editkit_clip.transformers_format import LAYERS, MODULES
+from editkit_siglip.transformers_model import LoadedSiglip
+
+TEXT_HEAD, VISION_HEAD = "text_model.head", "vision_model.head"
+FUSED: tuple[Role, ...] = ("pool.attn.q", "pool.attn.k", "pool.attn.v")
+HEAD_MODULES: Mapping[Role, str] = {
+    "pool.attn.out": "attention.out_proj",
+    "pool.mlp.in": "mlp.fc1",
+    "pool.mlp.out": "mlp.fc2",
+}
+VOCABULARIES = ("spiece.model", "tokenizer.json", "tokenizer.model")
+PROCESSING_FILES = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    *VOCABULARIES,
+)
+
+
+class TransformersSiglip:
+    """The adapter for `model_type: siglip` (SigLIP, and SigLIP 2 of one resolution) and `siglip2` (NaFlex)."""
+
+    def __init__(self, options: NoOptions) -> None:
+        self.options = options
+
+    def open(self, source: str) -> ModelFiles:
+        """Resolve a folder or hub id; read headers and configuration only."""
+        folder = converted_folder(local_folder(source), "pytorch_model*.bin", "model.safetensors")
+        config = read_json(folder / "config.json")
+        return ModelFiles(source, Checkpoint.open(folder), config, "siglip", settings_digest(folder, PROCESSING_FILES))
+
+    def sites(self, files: ModelFiles) -> list[Site]:
+        """List every linear map of both towers: the blocks', and those of the heads that pool.
+
+        Captions are pooled at the last position, which `proj` maps into the shared space. Images are pooled by an
+        attention with one learned query: its keys and values see all patches, its other maps one token per image.
+        """
+        found = []
+        for tower, blocks in LAYERS.items():
+            depth = int(tower_config(files.config, tower).get("num_hidden_layers", 12))
+            for layer in range(depth):
+                for role, module in MODULES.items():
+                    found.append(_site(files, tower, layer, role, f"{blocks}.{layer}.{module}"))
+            if tower == "text":
+                found.append(_site(files, tower, depth - 1, "proj", TEXT_HEAD))
+            else:
+                found += _pooling_sites(files)
+        return found
+
+    def default_targets(self, files: ModelFiles) -> tuple[str, ...]:
+        """Return the roles that the paper edits in CLIP; it publishes none for SigLIP."""
+        return ("text:attn.out", "vision:mlp.out")
+
+    def tensors(self, files: ModelFiles, tower: Tower) -> dict[str, str]:
+        """Return a tower's tensors, its head included, which are called here as in the architecture."""
+        return {key: key for key in files.checkpoint.tensors if key.startswith(f"{tower}_model.")}
+
+    def load(self, files: ModelFiles, *, device: str, dtype: str, towers: Sequence[Tower]) -> LoadedSiglip:
+        """Load the model in evaluation mode, with only the towers asked for kept in memory."""
+        from transformers import AutoModel, AutoTokenizer
+        from transformers.models.auto.image_processing_auto import AutoImageProcessor
+
+        folder = files.checkpoint.root
+        if "text" in towers and not any((folder / name).is_file() for name in VOCABULARIES):
+            raise ModelError(  # transformers would make up a tokenizer that knows no word
+                f"{files.source} has no tokenizer: none of {', '.join(VOCABULARIES)} is there.",
+                "Copy the tokenizer files of the model it was trained from into the folder.",
+            )
+        with library_errors(f"The SigLIP model {files.source} cannot be loaded"):
+            model, info = AutoModel.from_pretrained(folder, dtype=getattr(torch, dtype), output_loading_info=True)
+            _refuse_lacking(files.source, info)
+            tokenizer = AutoTokenizer.from_pretrained(folder) if "text" in towers else None
+            processor = AutoImageProcessor.from_pretrained(folder) if "vision" in towers else None
+        if "text" not in towers:
+            model.text_model = None
+        if "vision" not in towers:
+            model.vision_model = None
+        return LoadedSiglip(model.to(device).eval().requires_grad_(requires_grad=False), tokenizer, processor, towers)
+
+    def save_beside(self, files: ModelFiles, folder: Path) -> None:
+        """Write nothing: a transformers folder is whole as it is."""
+
+
+def _pooling_sites(files: ModelFiles) -> list[Site]:
+    """Return the maps of the vision tower's pooling head; q, k and v are rows of one tensor."""
+    key, bias = (f"{VISION_HEAD}.attention.in_proj_{part}" for part in ("weight", "bias"))
+    width = _shape(files, key)[1]
+    fused = [
+        Site(
+            "vision",
+            0,
+            role,
+            f"{VISION_HEAD}.attention",
+            key,
+            (width, width),
+            rows=(part * width, (part + 1) * width),
+            bias=bias if bias in files.checkpoint.tensors else None,
+            pooled=role == "pool.attn.q",
+        )
+        for part, role in enumerate(FUSED)
+    ]
+    return fused + [_site(files, "vision", 0, role, f"{VISION_HEAD}.{module}") for role, module in HEAD_MODULES.items()]
+
+
+def _site(files: ModelFiles, tower: Tower, layer: int, role: Role, module: str) -> Site:
+    bias = f"{module}.bias" if f"{module}.bias" in files.checkpoint.tensors else None
+    pooled = role == "proj" or role in HEAD_MODULES
+    key = f"{module}.weight"
+    return Site(tower, layer, role, module, key, _shape(files, key), bias=bias, pooled=pooled)
+
+
+def _shape(files: ModelFiles, key: str) -> tuple[int, int]:
+    rows, columns = promised(files, key).shape
+    return rows, columns
+
+
+def _refuse_lacking(source: str, info: Mapping[str, Any]) -> None:
+    lacking = sorted(map(str, info["missing_keys"] or info["mismatched_keys"]))
+    if lacking:
+        raise ModelError(
+            f"{source} lacks {len(lacking)} of its model's tensors, or has them in another shape: "
+            f"{', '.join(lacking[:3])} ...",
+            "Check that config.json and the weights belong together, or download the model again.",
+        )
