@@ -147,9 +147,10 @@ class EvalSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class JudgeSpec(Spec):
-    """Says of a generated text or an image whether it is unsafe."""
+    """Says of generated texts, or of images, whether they are unsafe."""
 
     kind = "judge"
+    content: Literal["text", "image"] = "text"
 
 
 KINDS: tuple[type[Spec], ...] = (
