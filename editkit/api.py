@@ -21,10 +21,9 @@ from editkit.plan import Plan, make_plan
 from editkit.plugins import Host, default_host
 from editkit.progress import Stage, silent
 from editkit.recipe import data_layer, flatten, given, read_recipe
+from editkit.results.store import RUNS, check_new_file, save_report
 from editkit.smaller_batches import released
 from editkit.tower_swap import tower_swap
-
-RUNS = Path("editkit-runs")
 
 
 @dataclass(frozen=True)
@@ -145,6 +144,8 @@ def evaluate(
     knowledge: str | None = None,
     options: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
+    output: str | Path | None = None,
+    similarities: str | Path | None = None,
     host: Host | None = None,
     stage: Stage = silent,
 ) -> Report:
@@ -153,12 +154,17 @@ def evaluate(
     Args:
         evaluation: `safeground`, `retrieval`, `zeroshot`, or any registered one.
         settings: recipe values such as `{"calibration.limit": 500, "compute.batch_size": 64}`.
+        output: a new file for the report, for `editkit results` to find; by default it is only returned.
+        similarities: a new Parquet file for every tuple's similarities, hits and ranks.
 
     Raises:
-        EditkitError: the model, the data or a patch cannot be used.
+        EditkitError: the model, the data or a patch cannot be used, or a file cannot be written.
     """
     layers = [("argument", given({"model": _text(model), **data_layer(data)}))]
-    return run_evaluation(
+    place = _path(output)
+    if place is not None:
+        check_new_file(place)
+    report = run_evaluation(
         evaluation,
         [*layers, ("settings", flatten(settings or {}))],
         host or default_host(),
@@ -166,8 +172,12 @@ def evaluate(
         options=options,
         controls=controls,
         knowledge=knowledge,
+        similarities=_path(similarities),
         stage=stage,
     )
+    if place is not None:
+        save_report(report, place)
+    return report
 
 
 def _text(model: str | Path | None) -> str | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from editkit.datasets.options import ClassesOptions, PairsOptions, VisuOptions
+from editkit.datasets.zeroshot.options import ZEROSHOT
 from editkit.evals.options import RetrievalOptions
 from editkit.hookspecs import hookimpl
+from editkit.judges.specs import JUDGES
 from editkit.manipulators.specs import MANIPULATORS
 from editkit.scorers.specs import SCORERS, UWM
 from editkit.selectors.specs import SELECTORS
-from editkit.specs import DatasetSpec, EvalSpec, ManipulatorSpec, ScorerSpec, SelectorSpec
+from editkit.specs import DatasetSpec, EvalSpec, JudgeSpec, ManipulatorSpec, ScorerSpec, SelectorSpec
 
 
 @hookimpl
@@ -53,6 +55,7 @@ def editkit_datasets() -> list[DatasetSpec]:
             options=ClassesOptions,
             content="classes",
         ),
+        ZEROSHOT,
     ]
 
 
@@ -75,8 +78,14 @@ def editkit_evals() -> list[EvalSpec]:
         ),
         EvalSpec(
             name="zeroshot",
-            summary="top-1 accuracy on labelled images: knowledge",
+            summary="top-1, top-5 and mean per class on labelled images: knowledge",
             target="editkit.evals.zeroshot:ZeroShot",
             data="classes",
         ),
     ]
+
+
+@hookimpl
+def editkit_judges() -> list[JudgeSpec]:
+    """Judges of texts and of images."""
+    return JUDGES

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from editkit.benchmark_run import run_benchmark
 from editkit.controls import control_variants
 from editkit.datasets.classes import ClassSet
 from editkit.datasets.digests import image_digests
 from editkit.datasets.tuples import LeftOut, TupleSet, refuse_if_most_are_missing
-from editkit.embedding import Embedded, Encoder
+from editkit.datasets.zeroshot.sets import ClassSets
+from editkit.embedding import Encoder
 from editkit.errors import RecipeError
-from editkit.evals.embeddings import Bools, ClassEmbeddings, TupleEmbeddings
+from editkit.evals.embeddings import Bools, TupleEmbeddings
 from editkit.evals.options import RetrievalOptions
 from editkit.evals.report import DataFacts, Report, Subject, build_report
 from editkit.evals.retrieval import Retrieval
+from editkit.evals.similarities import similarity_file
 from editkit.evals.zeroshot import ZeroShot
 from editkit.loading import require_compute
 from editkit.models import find_adapter
@@ -28,9 +30,12 @@ from editkit.plugins import Host
 from editkit.progress import Stage, silent
 from editkit.protocols import Adapter, ModelFiles
 from editkit.recipe import Choice, Layer, Recipe, resolve, validate_options
+from editkit.results.provenance import describe_run
+from editkit.results.store import check_new_file
 from editkit.specs import DatasetSpec, EvalSpec, Options
 from editkit.streams import Unreadable, refuse_unreadable
 from editkit.variants import Variant
+from editkit.zeroshot_run import Seen, class_report, measure_classes
 
 Chance = dict[str, dict[str, float]]
 RECALL = Retrieval(RetrievalOptions(ks=(1,), directions=("Ts-Vs", "Vs-Ts")))
@@ -48,6 +53,8 @@ class Measured:
     left_out: tuple[LeftOut, ...] = ()
     warnings: tuple[str, ...] = ()
     knowledge: Mapping[str, Mapping[str, Bools]] = field(default_factory=dict)
+    beside: Mapping[str, DataFacts] = field(default_factory=dict)
+    """Of the metrics in `knowledge` that were measured on other items."""
 
 
 def run_evaluation(
@@ -59,6 +66,7 @@ def run_evaluation(
     options: Mapping[str, Any] | None = None,
     controls: bool = True,
     knowledge: str | None = None,
+    similarities: Path | None = None,
     stage: Stage = silent,
 ) -> Report:
     """Evaluate a base model and any patches of it, each with controls matched by count.
@@ -68,12 +76,17 @@ def run_evaluation(
         layers: recipe layers, of which `model`, `data`, `calibration` (split, limit, concepts, seed) and `compute`
             count.
         knowledge: the class set measured beside tuples; None: the one that the data set names, "none": none.
+        similarities: a new Parquet file for every tuple's similarities, hits and ranks (`evals.similarities`).
 
     Raises:
         EditkitError: model, data or a patch cannot be used; nothing is evaluated in part.
     """
     spec = host.resolve(EvalSpec, name)
-    evaluation = spec.load()(validate_options(spec.options, dict(options or {}), name))
+    chosen = validate_options(spec.options, dict(options or {}), name)
+    evaluation = spec.load()(chosen)
+    if similarities is not None:
+        _require_tuples(spec)
+        check_new_file(similarities)
     loaded = [(path, Patch.load(path)) for path in patches]
     recipe = _resolve(spec, layers, loaded, host)
     device = require_compute(recipe.compute)  # now: the cache may make the model unnecessary
@@ -83,7 +96,8 @@ def run_evaluation(
     files = adapter.open(recipe.model)
     require_joint_space(files, adapter.sites(files), f"`{name}` compares images with captions")
     variants = _variants(recipe, loaded, adapter, files, host, with_controls=controls)
-    encoder = Encoder(adapter, files, files.checkpoint.identity(), recipe.compute, device, stage)
+    identity = files.checkpoint.identity()
+    encoder = Encoder(adapter, files, identity, recipe.compute, device, stage)
     skip = recipe.skips_bad_items
     if isinstance(data, TupleSet):
         beside = _knowledge_set(recipe, knowledge, host)
@@ -95,10 +109,15 @@ def run_evaluation(
             {"top1": beside} if beside is not None else {},
             calibrated={str(path): patch.record.get("data", {}).get("tuples", ()) for path, patch in loaded},
             skip_unreadable=skip,
+            similarities=similarities,
         )
+    elif isinstance(data, ClassSets):
+        report = run_benchmark(name, evaluation, data, variants, encoder, stage, skip_unreadable=skip)
     else:
-        report = _report(name, variants, _measure_classes(evaluation, data, variants, encoder, skip_unreadable=skip))
+        measured = measure_classes(evaluation, data, variants, encoder, skip_unreadable=skip)
+        report = class_report(name, variants, measured)
     report["notes"] = list(files.notes)
+    report["run"] = describe_run(recipe, files, identity, loaded, chosen, device)
     return report
 
 
@@ -111,6 +130,7 @@ def measure_variants(
     *,
     calibrated: Mapping[str, Collection[str]],
     skip_unreadable: bool = False,
+    similarities: Path | None = None,
 ) -> Report:
     """Measure variants of one model, of which the first is the base, in one pass over tuples and labelled images.
 
@@ -118,6 +138,7 @@ def measure_variants(
         evaluations: of tuples, by name; the first one's is the report's, the metrics of others stand beside it.
         classes: labelled images, by the name of the metric that is their top-1 accuracy.
         calibrated: digests of tuples by what they calibrated; the report warns of those that are in `data`.
+        similarities: a new Parquet file, a row for each tuple and variant.
 
     Raises:
         EditkitError: the model or the data cannot be used.
@@ -142,23 +163,32 @@ def measure_variants(
     main, *others = evaluations.values()
     hits: dict[str, Mapping[str, Bools]] = {}
     known: dict[str, dict[str, Bools]] = {variant.name: {} for variant in variants}
-    for variant in variants:
-        pictures, captions = (of[variant.name].values[:, kept] for of in (images, texts))
-        embeddings = TupleEmbeddings(pictures[0], pictures[1], captions[0], captions[1], ids, concepts)
-        hits[variant.name] = main.hits(embeddings)
-        for other in others:
-            known[variant.name] |= other.hits(embeddings)
+    about = {"evaluation": next(iter(evaluations)), "data": facts["name"], "fingerprint": facts["fingerprint"]}
+    with similarity_file(similarities, about) if similarities is not None else nullcontext() as rows:
+        for variant in variants:
+            pictures, captions = (of[variant.name].values[:, kept] for of in (images, texts))
+            embeddings = TupleEmbeddings(pictures[0], pictures[1], captions[0], captions[1], ids, concepts)
+            hits[variant.name] = (
+                main.hits(embeddings)
+                if rows is None
+                else rows.measure(main, embeddings, variant.name, variant.patch, control=variant.is_control)
+            )
+            for other in others:
+                known[variant.name] |= other.hits(embeddings)
     chance: Chance = {}  # of the data, whatever the variant
     for evaluation in evaluations.values():
         _merge(chance, evaluation.chance(embeddings))
-    seen = _Seen(images, {hashes[side][i]: side * len(items) + i for side in (0, 1) for i in kept})
+    seen = Seen(images, {hashes[side][i]: side * len(items) + i for side in (0, 1) for i in kept})
+    data_beside: dict[str, DataFacts] = {}
     for metric, beside in classes.items():
-        extra = _measure_classes(ZeroShot(), beside, variants, encoder, seen, skip_unreadable=skip_unreadable)
+        extra = measure_classes(ZeroShot(), beside, variants, encoder, seen, skip_unreadable=skip_unreadable)
         for variant in variants:
             known[variant.name][metric] = extra.hits[variant.name]["top1"]
+        data_beside[metric] = extra.facts
         _merge(chance, {row: {metric: values["top1"]} for row, values in extra.chance.items()})
     facts["n"] = len(kept)
-    measured = Measured(hits, chance, concepts, facts, left_out, _overlap(data, digests, calibrated), known)
+    warnings = _overlap(data, digests, calibrated)
+    measured = Measured(hits, chance, concepts, facts, left_out, warnings, known, data_beside)
     return _report(next(iter(evaluations)), variants, measured)
 
 
@@ -178,6 +208,7 @@ def _report(name: str, variants: Sequence[Variant], measured: Measured) -> Repor
         measured.groups,
         measured.left_out,
         measured.warnings,
+        measured.beside,
     )
 
 
@@ -196,15 +227,23 @@ def _resolve(
     return resolve([("evaluation", own), ("data set", split), *layers], host)
 
 
-def _load(spec: EvalSpec, recipe: Recipe) -> TupleSet | ClassSet:
+def _require_tuples(spec: EvalSpec) -> None:
+    if spec.data != "tuples":
+        raise RecipeError(
+            f"`{spec.name}` evaluates labelled images, which have no four similarities.",
+            "Leave out --similarities, or evaluate tuples: safeground or retrieval.",
+        )
+
+
+def _load(spec: EvalSpec, recipe: Recipe) -> TupleSet | ClassSet | ClassSets:
     chosen = recipe.calibration
-    data: TupleSet | ClassSet = recipe.data.build().load(chosen.split)
+    data: TupleSet | ClassSet | ClassSets = recipe.data.build().load(chosen.split)
     content = "tuples" if isinstance(data, TupleSet) else "classes"
     if content != spec.data:
         kinds = {"tuples": "tuples of safe and unsafe items", "classes": "labelled images"}
         raise RecipeError(
             f"`{spec.name}` evaluates {kinds[spec.data]}, but data set '{recipe.data.name}' holds {kinds[content]}.",
-            "Give --data visu:FOLDER or pairs:FILE." if spec.data == "tuples" else "Give --data classes:FILE.yaml",
+            f"Give --data {'visu:FOLDER or pairs:FILE' if spec.data == 'tuples' else 'classes:FILE or zeroshot:DIR'}",
         )
     if isinstance(data, TupleSet):
         return data.whole().select(chosen.concepts, chosen.limit, chosen.per_concept, chosen.seed)
@@ -216,7 +255,7 @@ def _load(spec: EvalSpec, recipe: Recipe) -> TupleSet | ClassSet:
     if data.split != chosen.split and recipe.origins["calibration.split"] not in ("default", "data set"):
         raise RecipeError(
             f"Data set '{recipe.data.name}' has no splits, so '{chosen.split}' cannot be chosen.",
-            "Leave out --split, or write {split} into the path of the YAML file.",
+            "Leave out --split, or write {split} into the path of a set's YAML file.",
         )
     return data.select(chosen.limit, chosen.seed)
 
@@ -269,56 +308,9 @@ def class_set(name: str, host: Host, limit: int | None = None, seed: int = 0) ->
     options: Options = validate_options(spec.options, {"path": path} if path else {}, "knowledge")
     data = Choice(component, spec, options).build().load("test")
     if not isinstance(data, ClassSet):
-        raise RecipeError(f"--knowledge {name} holds no labelled images.", "Give --knowledge classes:FILE.yaml")
+        lacks = "several sets, not one" if isinstance(data, ClassSets) else "no labelled images"
+        raise RecipeError(f"--knowledge {name} holds {lacks}.", "Give --knowledge classes:FILE.yaml")
     return data.select(limit, seed)
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """Images that are embedded already, as [k, n, D] by variant, and their places in [k * n] by digest."""
-
-    images: Mapping[str, Embedded]
-    places: Mapping[str | None, int]
-
-
-NOTHING_SEEN = _Seen({}, {})
-
-
-def _measure_classes(
-    evaluation: Any,
-    data: ClassSet,
-    variants: Sequence[Variant],
-    encoder: Encoder,
-    seen: _Seen = NOTHING_SEEN,
-    *,
-    skip_unreadable: bool,
-) -> Measured:
-    digests: dict[str, str] = {}
-    hashes = image_digests(data.images, digests)
-    prompts = encoder.texts(variants, [(prompt,) for prompt in data.prompts()])
-    new = [index for index, digest in enumerate(hashes) if digest not in seen.places]
-    images: Mapping[str, Embedded] = {}
-    bad: dict[int, str] = {}
-    if new:
-        on_unreadable = _skip if skip_unreadable else refuse_unreadable
-        groups = [(data.images[index],) for index in new]
-        images = encoder.images(variants, groups, [(hashes[index],) for index in new], on_unreadable)
-        bad = {new[group]: reason for group, reason in images[variants[0].name].unreadable.items()}
-    left_out = data.left_out + tuple(LeftOut(data.ids[index], reason) for index, reason in sorted(bad.items()))
-    kept = [index for index in range(len(data.ids)) if index not in bad]
-    places = {index: place for place, index in enumerate(new)}
-    rows = [places[i] if i in places else len(new) + seen.places[hashes[i]] for i in kept]
-    labels = np.array([data.labels[i] for i in kept], dtype=np.int64)
-    ids = tuple(data.ids[i] for i in kept)
-    hits: dict[str, Mapping[str, Bools]] = {}
-    for variant in variants:
-        embedded = [of[variant.name].values for of in (images, seen.images) if of]
-        together = np.concatenate([values.reshape(-1, values.shape[-1]) for values in embedded])  # [n, D]
-        prompted = prompts[variant.name].values[0]
-        embeddings = ClassEmbeddings(together[rows], prompted, labels, data.classes, ids)
-        hits[variant.name] = evaluation.hits(embeddings)
-    facts = DataFacts(name=data.name, fingerprint=data.fingerprint(digests), n=len(kept))
-    return Measured(hits, evaluation.chance(embeddings), evaluation.groups(embeddings), facts, left_out)
 
 
 def _merge(chance: Chance, more: Mapping[str, Mapping[str, float]]) -> None:

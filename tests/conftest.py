@@ -35,6 +35,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for the reports of `eval`, which would else fill the current one."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("runs") / "editkit-runs"
+        patch.setattr("editkit.results.store.RUNS", folder)
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def reference() -> dict[str, Tensor]:
     """The released code's inputs and results (see golden/README.md)."""

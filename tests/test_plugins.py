@@ -11,7 +11,7 @@ from plugin_samples import GOOD, OWN, Install, scorers
 
 from editkit.errors import PluginError
 from editkit.plugins import Host, default_host, load_host
-from editkit.specs import AdapterSpec, DatasetSpec, EvalSpec, ManipulatorSpec, ScorerSpec, SelectorSpec
+from editkit.specs import AdapterSpec, DatasetSpec, EvalSpec, JudgeSpec, ManipulatorSpec, ScorerSpec, SelectorSpec
 
 SELECTORS = {"adaptive", "topk", "threshold", "global", "units", "difference-set", "matched", "all"}
 MANIPULATORS = {"scale", "negate", "zero", "dampen", "blend", "mean-ablate", "project", "redirect", "refuse"}
@@ -30,8 +30,9 @@ def test_built_ins_come_through_the_same_hooks(built_ins: Host) -> None:
     assert scorers(built_ins) == OWN
     assert set(built_ins.of_kind(SelectorSpec)) == SELECTORS
     assert set(built_ins.of_kind(ManipulatorSpec)) == MANIPULATORS
-    assert set(built_ins.of_kind(DatasetSpec)) == {"visu", "pairs", "classes"}
+    assert set(built_ins.of_kind(DatasetSpec)) == {"visu", "pairs", "classes", "zeroshot"}
     assert set(built_ins.of_kind(EvalSpec)) == {"safeground", "retrieval", "zeroshot"}
+    assert set(built_ins.of_kind(JudgeSpec)) == {"llm", "guard", "toxicity", "nsfw-image", "replay"}
     assert built_ins.of_kind(AdapterSpec) == {}
     assert built_ins.loaded == ["editkit"]
     assert all(component.plugin == "editkit" for component in built_ins.components.values())

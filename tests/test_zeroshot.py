@@ -24,16 +24,36 @@ def random_set(n: int, count: int, seed: int, width: int = 6) -> ClassEmbeddings
     return labelled(images, classes, rng.integers(0, count, n))
 
 
-@given(n=st.integers(1, 20), count=st.integers(1, 6), seed=st.integers(0, 10_000))
+def answers(e: ClassEmbeddings, image: Floats) -> list[int]:
+    """All classes, the most similar first; of equal ones the lower index first."""
+    scores = [similarity(image, c) for c in e.classes]
+    return sorted(range(len(scores)), key=lambda c: (-scores[c], c))
+
+
+@given(n=st.integers(1, 20), count=st.integers(1, 14), seed=st.integers(0, 10_000))
 @settings(derandomize=True, deadline=None, max_examples=40)
-def test_top1_equals_a_loop_over_classes(n: int, count: int, seed: int) -> None:
+def test_hits_equal_a_loop_over_classes(n: int, count: int, seed: int) -> None:
     e = random_set(n, count, seed)
     e = labelled(e.images, e.classes[np.arange(count) // 2 * 2 % count], e.labels)  # classes come in equal pairs
-    expected = []
-    for image, label in zip(e.images, e.labels, strict=True):
-        scores = [similarity(image, c) for c in e.classes]
-        expected.append(scores.index(max(scores)) == label)
-    assert ZeroShot().hits(e)["top1"].tolist() == expected
+    ranked = [answers(e, image) for image in e.images]
+    hits = ZeroShot().hits(e)
+    assert hits["top1"].tolist() == [order[0] == label for order, label in zip(ranked, e.labels, strict=True)]
+    assert ("top5" in hits) == (count > 5)
+    if "top5" in hits:
+        assert hits["top5"].tolist() == [label in order[:5] for order, label in zip(ranked, e.labels, strict=True)]
+
+
+@given(n=st.integers(1, 25), count=st.integers(1, 6), seed=st.integers(0, 10_000))
+@settings(derandomize=True, deadline=None, max_examples=40)
+def test_weighted_hits_are_the_mean_over_classes_that_have_images(n: int, count: int, seed: int) -> None:
+    e = random_set(n, count, seed)
+    hits, weights = ZeroShot().hits(e)["mean_per_class"], ZeroShot().weights(e)["mean_per_class"]
+    recalls = []
+    for c in range(count):
+        own = [answers(e, image)[0] == c for image, label in zip(e.images, e.labels, strict=True) if label == c]
+        recalls += [sum(own) / len(own)] if own else []
+    assert (weights * hits).sum() == pytest.approx(sum(recalls) / len(recalls))
+    assert weights.sum() == pytest.approx(1)
 
 
 def test_of_tied_classes_the_first_is_the_answer() -> None:
@@ -41,11 +61,18 @@ def test_of_tied_classes_the_first_is_the_answer() -> None:
     assert ZeroShot().hits(labelled(same, same, np.array([0, 1, 2])))["top1"].tolist() == [True, False, False]
 
 
+def test_of_seven_tied_classes_the_first_five_are_among_the_five() -> None:
+    same = unit(np.ones((7, 4)))
+    assert ZeroShot().hits(labelled(same, same, np.arange(7)))["top5"].tolist() == [True] * 5 + [False] * 2
+
+
 def test_chance_is_one_in_the_number_of_classes() -> None:
     e = random_set(20_000, 8, seed=0, width=64)
     chance = ZeroShot().chance(e)
-    assert chance["independent"] == chance["collapsed"] == {"top1": 12.5}
-    assert 100 * ZeroShot().hits(e)["top1"].mean() == pytest.approx(12.5, abs=1.0)
+    assert chance["independent"] == chance["collapsed"] == {"top1": 12.5, "top5": 62.5, "mean_per_class": 12.5}
+    hits = ZeroShot().hits(e)
+    assert 100 * hits["top1"].mean() == pytest.approx(12.5, abs=1.0)
+    assert 100 * hits["top5"].mean() == pytest.approx(62.5, abs=1.5)
 
 
 def test_a_collapsed_model_scores_chance_over_the_classes_it_may_answer() -> None:

@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from editkit.cli import apply as files
-from editkit.cli import diff, evaluate, plugins, recipes, show
+from editkit.cli import captioning, diff, evaluate, plugins, recipes, results, show
 from editkit.cli.console import err, note
 from editkit.cli.edit import EDIT_HELP, PLAN_HELP, edit_command
 from editkit.errors import EditkitError
@@ -21,7 +21,14 @@ class Stopped(EditkitError):
 
 
 class Commands(TyperGroup):
-    """The commands, with an answer to Ctrl-C."""
+    """The commands, some of two words, with an answer to Ctrl-C."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find a command, first one of two words: `eval captioning` has other flags than `eval`."""
+        both = " ".join(args[:2])
+        if both in self.commands:
+            return both, self.commands[both], args[2:]
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -49,8 +56,10 @@ app.command("revert")(files.revert)
 app.command("show")(show.show)
 app.command("diff")(diff.diff)
 app.command("eval")(evaluate.evaluate)
+app.command("eval captioning")(captioning.captioning)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(recipes.app, name="recipes")
+app.add_typer(results.app, name="results")
 
 
 def _version(asked: bool) -> None:

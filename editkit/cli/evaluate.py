@@ -12,10 +12,11 @@ from editkit.cli.console import emit_json, note, out
 
 if TYPE_CHECKING:
     from editkit.evals.report import Report
+    from editkit.plugins import Host
 
 
 def evaluate(
-    evaluation: Annotated[str, typer.Argument(help="safeground, retrieval, zeroshot, or a plugin's.")],
+    evaluation: Annotated[str, typer.Argument(help="safeground, retrieval, zeroshot, captioning, or a plugin's.")],
     patch: Annotated[
         list[Path] | None, typer.Option(help="A patch to measure beside the base; may be repeated.")
     ] = None,
@@ -25,8 +26,18 @@ def evaluate(
     knowledge: Annotated[
         str | None, typer.Option(help="Class set measured beside tuples: NAME[:PATH] or none.")
     ] = None,
+    sets: Annotated[str | None, typer.Option(help="Zero-shot sets: a,b. [default: all that are there]")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Of zero-shot sets: uwm or clip-benchmark. [default: uwm]")
+    ] = None,
     by: Annotated[str | None, typer.Option(help="concept: also a table by concept.")] = None,
     every_metric: Annotated[bool, typer.Option("--all-metrics", help="Changes of all metrics.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A new file for the report. [default: in editkit-runs]")
+    ] = None,
+    similarities: Annotated[
+        Path | None, typer.Option(help="A new Parquet file: every tuple's similarities, hits and ranks.")
+    ] = None,
     recipe: flags.RecipeFile = None,
     settings: flags.Settings = None,
     json: flags.Json = False,
@@ -52,14 +63,26 @@ def evaluate(
     from editkit.named_recipes import origin
     from editkit.plugins import default_host
     from editkit.recipe import parse_settings, read_recipe
+    from editkit.results.store import check_new_file
 
+    if evaluation == "captioning":
+        raise RecipeError(
+            "`captioning` has flags of its own, so it stands before all flags.",
+            "Write editkit eval captioning, then the flags; `editkit eval captioning --help` lists them.",
+        )
     if by not in (None, "concept"):
         raise RecipeError(f"--by {by}: results can be shown by concept only.", "Write --by concept")
     shared = flags.layer(
         model, data, limit, concepts, split, seed, batch_size, workers, device, dtype, no_cache, on_bad_item, autocast
     )
+    if sets is not None:
+        shared["data.sets"] = tuple(part.strip() for part in sets.split(","))
+    if profile is not None:
+        shared["data.profile"] = profile
     layers = [(origin(recipe), read_recipe(recipe))] if recipe is not None else []
     layers += [("flag", shared), ("--set", parse_settings(settings or []))]
+    if output is not None:
+        check_new_file(output)  # now, not after the work
     host = default_host()
     quiet_libraries()
     from editkit.evaluation import run_evaluation
@@ -71,10 +94,13 @@ def evaluate(
         patches=patch or [],
         controls=not no_controls,
         knowledge=knowledge,
+        similarities=similarities,
         stage=stage,
     )
+    kept = _keep(report, output, host)
     if json:
         emit_json(report)
+        note(kept)
         return
     from editkit.evals.tables import render
     from editkit.evals.verdict import verdict
@@ -85,8 +111,25 @@ def evaluate(
     out.print()
     for sentence in verdict(report, _tau(patch or [], report)):
         out.print(sentence)
+    note(kept)
     if not patch:
         note("Next: editkit edit --scorer uwm --alpha -1 --tau 0.02")
+
+
+def _keep(report: Report, output: Path | None, host: Host) -> str:
+    """Write the report and say where; a place that no one asked for costs a line if it fails, never the result."""
+    from editkit.errors import OutputError
+    from editkit.results.store import save_report
+
+    try:
+        path = save_report(report, output)
+    except OutputError as error:
+        if output is not None:
+            raise
+        return f"The report is not kept: {error.problem}"
+    for line in host.finished({**report}, path):
+        note(line)
+    return f"Kept in {path}; `editkit results` lists all."
 
 
 def _tau(patches: list[Path], report: Report) -> dict[str, float]:

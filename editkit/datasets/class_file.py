@@ -11,23 +11,47 @@ from editkit.errors import DataError, did_you_mean
 
 
 class ClassFile(BaseModel):
-    """The YAML file of a zero-shot set; `table` and `folder` are relative to it."""
+    """The YAML file of a zero-shot set; `table`, `folder`, `parquet` and `shards` are relative to it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     summary: str = ""
-    classes: tuple[str, ...] = Field(min_length=1)
-    template: str
+    classes: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Left out: the names of the class folders, or those in the Parquet files or beside the shards."""
+    template: str | None = None
+    templates: tuple[str, ...] = ()
+    """In place of `template`: an ensemble."""
     table: Path | None = None
     folder: Path | None = None
+    parquet: str | None = None
+    """Files with images and labels in them, with wildcards."""
+    image: str | None = None
+    label: str | None = None
+    """The columns of the Parquet files, where they do not say themselves which they are."""
+    shards: Path | None = None
+    """A folder as CLIP Benchmark lays out its webdatasets."""
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """The templates; none: those beside the shards."""
+        return self.templates if self.template is None else (self.template,)
 
     @model_validator(mode="after")
     def _check(self) -> ClassFile:
-        if self.template.count("{}") != 1:
-            raise ValueError(f"template: '{self.template}' must contain {{}} once, where the class goes")
-        if (self.table is None) == (self.folder is None):
-            raise ValueError("give either table or folder, for the images")
+        if sum(place is not None for place in (self.table, self.folder, self.parquet, self.shards)) != 1:
+            raise ValueError("give either table or folder, or parquet or shards, for the images")
+        if self.template is not None and self.templates:
+            raise ValueError("give either template or templates")
+        if not self.prompts and self.shards is None:
+            raise ValueError("the key 'template' is missing")
+        for template in self.prompts:
+            if template.count("{}") != 1:
+                raise ValueError(f"template: '{template}' must contain {{}} once, where the class goes")
+        if self.classes is None and self.table is not None:
+            raise ValueError("the key 'classes' is missing")
+        if (self.image or self.label) and self.parquet is None:
+            raise ValueError("image and label name the columns of Parquet files, and there is no parquet")
         return self
 
 
@@ -49,7 +73,7 @@ def read_class_file(path: Path) -> ClassFile:
         reason = " ".join(str(error).split())
         raise DataError(f"{path} cannot be read: {reason}.", "Check that it is YAML in UTF-8.") from error
     if not isinstance(content, dict):
-        raise DataError(f"{path} holds no keys.", "Write name, classes, template, and table or folder.")
+        raise DataError(f"{path} holds no keys.", "Write name, template, classes, and table or folder.")
     try:
         return ClassFile.model_validate(content)
     except ValidationError as error:

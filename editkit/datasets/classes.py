@@ -1,25 +1,28 @@
-"""`classes`: a zero-shot set, that is labelled images, the names of their classes and one template for prompts."""
+"""`classes`: a zero-shot set, that is labelled images, the names of their classes and the templates of prompts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from editkit.datasets.class_file import ClassFile, read_class_file
 from editkit.datasets.digests import Remembered, digest_of, fingerprint_of, image_digests
 from editkit.datasets.draw import check_limit, draw_order
 from editkit.datasets.images import ImageSource
-from editkit.datasets.options import ClassesOptions
-from editkit.datasets.tables import for_split, read_table
+from editkit.datasets.options import ClassesOptions, OnBadItem
+from editkit.datasets.tables import for_split
 from editkit.datasets.tuples import LeftOut, refuse_if_most_are_missing
-from editkit.errors import DataError, did_you_mean
+from editkit.datasets.zeroshot.content import Content
+from editkit.datasets.zeroshot.folders import images_by_class, read_folders
+from editkit.datasets.zeroshot.labels import Labels, table_rows
+from editkit.datasets.zeroshot.parquet import read_parquet
+from editkit.datasets.zeroshot.shards import read_shards
+from editkit.errors import DataError
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-COLUMNS = ("image", "label")
-
-Labelled = tuple[str, ImageSource | None, str]
-"""Where an error message finds it, the image, and its label as written."""
+Row = tuple[str, ImageSource | None, int, str]
+"""Where an error message finds it, the image, its class index and its id."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,20 @@ class ClassSet:
     summary: str = ""
     split: str = "all"
     left_out: tuple[LeftOut, ...] = ()
+    ensemble: tuple[str, ...] = ()
+    """More templates: a class is then the mean of all its prompts' embeddings."""
+    underscores: Literal["spaces", "kept"] = "spaces"
+    """How prompts read an underscore in the name of a class."""
+
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """All k templates."""
+        return (self.template, *self.ensemble)
 
     def prompts(self) -> tuple[str, ...]:
-        """Return the template filled with each class, underscores read as spaces."""
-        return tuple(self.template.replace("{}", name.replace("_", " ")) for name in self.classes)
+        """Return the k templates filled with the first class, then with the second, and so on."""
+        names = [name.replace("_", " ") if self.underscores == "spaces" else name for name in self.classes]
+        return tuple(template.replace("{}", name) for name in names for template in self.templates)
 
     def select(self, limit: int | None = None, seed: int = 0) -> ClassSet:
         """Draw at most `limit` images once, over all classes; in file order.
@@ -64,13 +77,16 @@ class ClassSet:
         Raises:
             DataError: an image file is missing or cannot be read.
         """
-        digests = image_digests(self.images, remembered)
+        return self.fingerprint_with(image_digests(self.images, remembered))
+
+    def fingerprint_with(self, digests: Sequence[str | None]) -> str:
+        """Return the same for images whose digests are known."""
         rows = zip(self.ids, self.labels, digests, strict=True)
         return digest_of([self.prompts(), fingerprint_of(digest_of(row) for row in rows)])
 
 
 class Classes:
-    """A zero-shot set from a small YAML file: class names, a template, and a table or a folder of images."""
+    """A zero-shot set from a small YAML file: where the images are, templates, and the names of the classes."""
 
     def __init__(self, options: ClassesOptions) -> None:
         self.options = options
@@ -87,101 +103,96 @@ class Classes:
         """
         text, split = for_split(self.options.path, split)
         path = Path(text).expanduser()
-        content = read_class_file(path)
-        labels = Labels(path.name, content.classes)
-        kept: list[tuple[ImageSource, int, str]] = []
-        left_out: list[LeftOut] = []
-        rows = list(_rows(path.parent, content))
-        for where, image, label in rows:
-            index = labels.index(where, label)
-            identifier = _identifier(image, where, path.parent)
-            if image is None or (isinstance(image, Path) and not image.is_file()):
-                reason = "image is empty" if image is None else f"image missing: {image}"
-                if self.options.on_bad_item == "error":
-                    raise DataError(f"{where}: {reason}.", "Correct it, or leave it out with --on-bad-item skip.")
-                left_out.append(LeftOut(identifier, reason))
-            else:
-                kept.append((image, index, identifier))
-        refuse_if_most_are_missing(path.name, left_out, len(rows), "Check the image paths.")
-        images, indices, ids = zip(*kept, strict=True)
+        described = read_class_file(path)
+        names, templates, rows = _read(path, described)
+        images, labels, ids, left_out = kept_rows(rows, path.name, self.options.on_bad_item)
         return ClassSet(
-            content.name,
-            content.classes,
-            content.template,
+            described.name,
+            names,
+            templates[0],
             images,
-            indices,
+            labels,
             ids,
-            summary=content.summary,
+            summary=described.summary,
             split=split,
-            left_out=tuple(left_out),
+            left_out=left_out,
+            ensemble=templates[1:],
         )
 
 
-class Labels:
-    """Labels as written to class indices: a name first, then an index."""
+def require_images(content: Content, name: str, on_bad_item: OnBadItem) -> ClassSet:
+    """Make a set of what a reader found; templates are the content's.
 
-    def __init__(self, file: str, classes: tuple[str, ...]) -> None:
-        self.file = file
-        self.classes = classes
-        self.positions: dict[str, list[int]] = {}
-        for position, name in enumerate(classes):
-            self.positions.setdefault(name, []).append(position)
+    Raises:
+        DataError: a missing image (`on_bad_item="error"`), or more than half of them.
+    """
+    images, labels, ids, left_out = kept_rows(_content_rows(content), name, on_bad_item)
+    template, *more = content.templates or ("{}",)
+    return ClassSet(name, content.names, template, images, labels, ids, left_out=left_out, ensemble=tuple(more))
 
-    def index(self, where: str, label: str) -> int:
-        """Return the class index of a label.
 
-        Raises:
-            DataError: no class, or more than one, has that name.
-        """
-        named = self.positions.get(label, [])
-        if len(named) == 1:
-            return named[0]
-        if named:
+def kept_rows(
+    rows: Iterable[Row], name: str, on_bad_item: OnBadItem
+) -> tuple[tuple[ImageSource, ...], tuple[int, ...], tuple[str, ...], tuple[LeftOut, ...]]:
+    """Return images, class indices, ids, and the rows whose image is missing.
+
+    Raises:
+        DataError: a missing image (`on_bad_item="error"`), or more than half of them.
+    """
+    kept: list[tuple[ImageSource, int, str]] = []
+    left_out: list[LeftOut] = []
+    for where, image, index, identifier in rows:
+        if image is None or (isinstance(image, Path) and not image.is_file()):
+            reason = "image is empty" if image is None else f"image missing: {image}"
+            if on_bad_item == "error":
+                raise DataError(f"{where}: {reason}.", "Correct it, or leave it out with --on-bad-item skip.")
+            left_out.append(LeftOut(identifier, reason))
+        else:
+            kept.append((image, index, identifier))
+    refuse_if_most_are_missing(name, left_out, len(kept) + len(left_out), "Check the image paths.")
+    images, labels, ids = zip(*kept, strict=True)
+    return images, labels, ids, tuple(left_out)
+
+
+def _read(path: Path, described: ClassFile) -> tuple[tuple[str, ...], tuple[str, ...], Iterator[Row]]:
+    """Return the names of the classes, the templates, and the rows."""
+    folder, names = path.parent, described.classes
+    if described.table is not None and names is not None:
+        return names, described.prompts, _named_rows(path, names, table_rows(folder / described.table))
+    if described.folder is not None and names is not None:
+        place = folder / described.folder
+        found = ((f"{place.name}/{part}", image, part) for part, image in images_by_class(place))
+        return names, described.prompts, _named_rows(path, names, found)
+    if described.folder is not None:
+        content = read_folders(folder / described.folder)
+    elif described.shards is not None:
+        content = read_shards(folder / described.shards)
+    else:
+        files = sorted(folder.glob(str(described.parquet)))
+        if not files:
             raise DataError(
-                f"{where}: the label '{label}' is the name of {len(named)} classes of {self.file}.",
-                f"Write the index in place of the name: {' or '.join(str(position) for position in named)}.",
+                f"No file matches {folder / str(described.parquet)}.", "Correct `parquet` in the YAML file."
             )
-        if label.isdecimal() and int(label) < len(self.classes):
-            return int(label)
+        content = read_parquet(files, described.image, described.label, names)
+    if names is not None and len(names) != len(content.names):
         raise DataError(
-            f"{where}: the label '{label}' is no class of {self.file}.{did_you_mean(label, self.classes)}",
-            f"Use a name from its list of classes, or an index from 0 to {len(self.classes) - 1}.",
+            f"{path}: {len(names)} classes are listed, but the images have {len(content.names)}.",
+            "Leave `classes` out, and the images' own names are taken.",
         )
+    return names or content.names, described.prompts or content.templates, _content_rows(content)
 
 
-def _rows(folder: Path, content: ClassFile) -> Iterator[Labelled]:
-    if content.table is not None:
-        return _table_rows(folder / content.table)
-    return _folder_rows(folder / (content.folder or ""))
+def _named_rows(
+    path: Path, names: tuple[str, ...], rows: Iterable[tuple[str, ImageSource | None, str]]
+) -> Iterator[Row]:
+    labels = Labels(path.name, names)
+    for where, image, label in rows:
+        yield where, image, labels.index(where, label), _identifier(image, where, path.parent)
 
 
-def _table_rows(path: Path) -> Iterator[Labelled]:
-    table = read_table(path, COLUMNS)
-    for column in COLUMNS:
-        if column not in table.columns:
-            raise DataError(
-                f"{table.name} has no column {column} (columns found: {', '.join(table.columns)})."
-                f"{did_you_mean(column, table.columns)}",
-                "Rename or add the column.",
-            )
-    for number in range(1, len(table.rows) + 1):
-        where = f"{table.name}, row {number}"
-        label = table.text(number, "label")
-        if label is None:
-            raise DataError(f"{where}: label is empty.", "Write the name of a class, or its index.")
-        yield where, table.image(number, "image"), label.strip()
-
-
-def _folder_rows(folder: Path) -> Iterator[Labelled]:
-    if not folder.is_dir():
-        raise DataError(f"There is no image folder {folder}.", "Check `folder`; it is relative to the YAML file.")
-    found = False
-    for part in sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
-        for image in sorted(entry for entry in part.rglob("*") if entry.suffix.lower() in SUFFIXES):
-            found = True
-            yield f"{folder.name}/{part.name}", image, part.name
-    if not found:
-        raise DataError(f"{folder} has no images.", "Put one sub-folder for each class in it, named like the class.")
+def _content_rows(content: Content) -> Iterator[Row]:
+    for image, label, identifier in zip(content.images, content.labels, content.ids, strict=True):
+        yield identifier, image, label, identifier
 
 
 def _identifier(image: ImageSource | None, where: str, folder: Path) -> str:

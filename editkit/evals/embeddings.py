@@ -88,6 +88,26 @@ def paired_similarities(left: Floats, right: Floats) -> Floats:
     return out
 
 
+@dataclass(frozen=True)
+class Similarities:
+    """The four similarities of each tuple, `[n]` float32: safe or unsafe image, then safe or unsafe caption."""
+
+    ss: Floats
+    su: Floats
+    us: Floats
+    uu: Floats
+
+
+def similarities_of(e: TupleEmbeddings) -> Similarities:
+    """Return each tuple's own similarities, from row-wise products: nothing is n x n."""
+    return Similarities(
+        ss=paired_similarities(e.safe_images, e.safe_texts),
+        su=paired_similarities(e.safe_images, e.unsafe_texts),
+        us=paired_similarities(e.unsafe_images, e.safe_texts),
+        uu=paired_similarities(e.unsafe_images, e.unsafe_texts),
+    )
+
+
 def similarity_rows(queries: Floats, gallery: Floats) -> Iterator[tuple[slice, Floats]]:
     """[n, D] and [m, D] -> (rows, [len(rows), m] float32) until every query was seen; memory is linear in n + m."""
     columns = gallery.T.astype(np.float64)  # [D, m]

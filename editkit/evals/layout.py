@@ -26,7 +26,7 @@ class Layout:
 _LAYOUTS = {
     "safeground": Layout("SafeGround", "tuples", ("GS",), ("GS", "PS", "PU"), ("P_s^t", "P_s^v", "PS")),
     "retrieval": Layout("Retrieval, R@k", "tuples", ("Tu-Vu+s", "Vu-Tu+s"), ("Ts-Vs", "Vs-Ts", "Tu-Vu+s", "Vu-Tu+s")),
-    "zeroshot": Layout("Zero-shot", "images", (), ("top1",)),
+    "zeroshot": Layout("Zero-shot", "images", (), ("top1", "top5", "mean_per_class")),
 }
 
 

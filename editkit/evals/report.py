@@ -7,73 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NotRequired, Protocol, TypedDict
+from typing import Protocol
 
 import numpy as np
 
 from editkit.errors import DataError
 from editkit.evals.embeddings import Bools
 from editkit.evals.statistics import mcnemar, paired_bootstrap, wilson
+from editkit.results.schema import SCHEMA, Change, DataFacts, Omission, Rate, Report, Row
 
-SCHEMA = "editkit.eval/1"
-
-
-class Rate(TypedDict):
-    """A rate in per cent with its Wilson interval, over n items."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-class Change(TypedDict):
-    """A rate minus the base's, in points: paired bootstrap interval and exact McNemar p."""
-
-    value: float
-    low: float
-    high: float
-    p: float
-
-
-class Row(TypedDict):
-    """One model: its rates, their change against the base (empty for the base) and its rates by concept."""
-
-    name: str
-    patch: str | None
-    metrics: dict[str, Rate]
-    difference: dict[str, Change]
-    by_concept: dict[str, dict[str, Rate]]
-
-
-class DataFacts(TypedDict):
-    """The evaluated items."""
-
-    name: str
-    fingerprint: str
-    n: int
-
-
-class Omission(TypedDict):
-    """An item that was not evaluated."""
-
-    id: str
-    reason: str
-
-
-class Report(TypedDict):
-    """The JSON object; the first of `models` is the base."""
-
-    schema: str
-    evaluation: str
-    data: DataFacts
-    chance: dict[str, dict[str, float]]
-    models: list[Row]
-    controls: list[Row]
-    left_out: list[Omission]
-    warnings: list[str]
-    notes: NotRequired[list[str]]
-    """How the model was found (`ModelFiles.notes`), where a model was opened."""
+__all__ = [
+    "SCHEMA",
+    "Change",
+    "DataFacts",
+    "Omission",
+    "Rate",
+    "Report",
+    "Row",
+    "Subject",
+    "build_report",
+    "measurable",
+]
 
 
 class HasReason(Protocol):
@@ -109,12 +63,14 @@ def build_report(
     groups: Sequence[str],
     left_out: Sequence[HasReason] = (),
     warnings: Sequence[str] = (),
+    beside: Mapping[str, DataFacts] | None = None,
 ) -> Report:
     """Measure every subject against the first, which is the base.
 
     Args:
         chance: per cent per metric for the rows "independent" and "collapsed"; metrics may be absent.
         groups: the concept of each of the n items.
+        beside: the data of those metrics in `Subject.knowledge` that were measured on other items than `data`.
 
     Raises:
         DataError: no subject, or hits that do not belong to the same n items or metrics as the base's.
@@ -125,7 +81,7 @@ def build_report(
     members = _members(groups)
     for subject in (*subjects, *controls):
         _check(subject, base, len(groups))
-    return Report(
+    report = Report(
         schema=SCHEMA,
         evaluation=evaluation,
         data=data,
@@ -135,6 +91,9 @@ def build_report(
         left_out=[Omission(id=item.id, reason=item.reason) for item in left_out],
         warnings=list(warnings),
     )
+    if beside:
+        report["beside"] = dict(beside)
+    return report
 
 
 def measurable(change: Change) -> bool:

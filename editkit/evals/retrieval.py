@@ -12,6 +12,7 @@ section 3.1.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
@@ -34,7 +35,14 @@ class Retrieval:
 
     def hits(self, embeddings: TupleEmbeddings) -> dict[str, Bools]:
         """[n] bool per direction and k; all directions of the first k, then of the next."""
-        found = {direction: ranks(*_sides(embeddings, direction)) for direction in self.directions}
+        return self.hits_of(self.ranks(embeddings))
+
+    def ranks(self, embeddings: TupleEmbeddings) -> dict[Direction, Integers]:
+        """[n] per direction: the place of the own safe item among the gallery, from 1."""
+        return {direction: ranks(*_sides(embeddings, direction)) for direction in self.directions}
+
+    def hits_of(self, found: Mapping[Direction, Integers]) -> dict[str, Bools]:
+        """[n] bool per direction and k, from `ranks`."""
         return {metric(d, k): found[d] <= k for k in self.ks for d in self.directions}
 
     def chance(self, embeddings: TupleEmbeddings) -> dict[str, dict[str, float]]:

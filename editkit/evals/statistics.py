@@ -11,8 +11,8 @@ from editkit.errors import DataError
 from editkit.evals.embeddings import Bools
 
 
-def wilson(hits: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval (low, high) of the rate `hits / n`.
+def wilson(hits: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval (low, high) of the rate `hits / n`; the counts may be effective ones, which are not whole.
 
     The rates p for which the observed one is not rejected by the score test, |hits/n - p| <= z sqrt(p (1 - p) / n):
 

@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from editkit.evals.changes import Comparison, print_comparisons, print_notes, style_of
+from editkit.evals.columns import Column, fitted, print_blocks
 from editkit.evals.layout import (
-    change_text,
     controls_of,
     is_knowledge,
     knowledge_of,
     layout_of,
-    p_text,
     per_cent,
-    points,
     present,
     rate_text,
 )
-from editkit.evals.report import Report, Row, measurable
+from editkit.evals.report import Report, Row
 from editkit.evals.retrieval import DIRECTIONS
+from editkit.evals.set_tables import render_sets
 
-_NAME_WIDTH = 12  # "independent" is 11
 _CHANCE = {"independent": "independent noise", "collapsed": "collapsed"}
-
-
-@dataclass(frozen=True)
-class _Column:
-    """A header of one or two lines and one cell per row."""
-
-    header: str
-    cells: list[Text]
-
-    @property
-    def width(self) -> int:
-        return max([*map(len, self.header.split("\n")), *(cell.cell_len for cell in self.cells)])
 
 
 def render(report: Report, console: Console, *, by_concept: bool = False, every_metric: bool = False) -> None:
@@ -49,9 +30,12 @@ def render(report: Report, console: Console, *, by_concept: bool = False, every_
         by_concept: also a table of rates by concept.
         every_metric: changes of all metrics, not only of the main ones.
     """
+    if "sets" in report:
+        render_sets(report, console, every_metric=every_metric)
+        return
     base, *others = report["models"]
     console.print(_title(report), style="bold")
-    _print_blocks(console, _row_names(report), _rate_groups(report))
+    print_blocks(console, _row_names(report), _rate_groups(report))
     main = present((*layout_of(report).changes, *knowledge_of(base)), base)
     metrics = list(base["metrics"]) if every_metric else main
     if not others:
@@ -59,10 +43,11 @@ def render(report: Report, console: Console, *, by_concept: bool = False, every_
         console.print(f"\n95 % intervals: {told}")
     for model in others:
         console.print(f"\n{model['name']} against {base['name']}, with 95 % intervals", style="bold", markup=False)
-        _print_changes(console, report, model, metrics)
+        controls = controls_of(report, model)
+        print_comparisons(console, [Comparison(metric, metric, base, model, controls) for metric in metrics])
     if by_concept:
         _print_concepts(console, report)
-    _print_notes(console, report)
+    print_notes(console, report)
 
 
 def _title(report: Report) -> str:
@@ -93,83 +78,16 @@ def _row_names(report: Report) -> list[Text]:
     ]
 
 
-def _rate_groups(report: Report) -> list[list[_Column]]:
+def _rate_groups(report: Report) -> list[list[Column]]:
     """Columns in groups that are kept side by side: by k for retrieval, own metrics and knowledge elsewhere."""
-    groups: dict[str, list[_Column]] = {}
+    groups: dict[str, list[Column]] = {}
     for metric in report["models"][0]["metrics"]:
         name, _, k = metric.partition("@")
         key = k if report["evaluation"] == "retrieval" else str(is_knowledge(metric))
         cells = [Text(per_cent(row[metric]) if metric in row else "-", "dim") for row in _chance_rows(report).values()]
-        cells += [Text(per_cent(row["metrics"][metric]["value"]), _style(row, metric)) for row in _rows(report)]
-        groups.setdefault(key, []).append(_Column(f"R@{k or 1}\n{name}" if name in DIRECTIONS else metric, cells))
+        cells += [Text(per_cent(row["metrics"][metric]["value"]), style_of(row, metric)) for row in _rows(report)]
+        groups.setdefault(key, []).append(Column(f"R@{k or 1}\n{name}" if name in DIRECTIONS else metric, cells))
     return list(groups.values())
-
-
-def _style(row: Row, metric: str) -> str:
-    """Green or red where the change against the base is measurable: in every metric more is better."""
-    change = row["difference"].get(metric)
-    if change is None or not measurable(change):
-        return ""
-    return "green" if change["value"] > 0 else "red"
-
-
-def _print_blocks(
-    console: Console, names: Sequence[Text], groups: Sequence[Sequence[_Column]], first: Sequence[_Column] = ()
-) -> None:
-    """Print columns in as few tables as the width allows, a group together where it fits; `first` leads every table."""
-    room = console.width - _NAME_WIDTH - _width(first)
-    blocks: list[list[_Column]] = [[]]
-    for group in groups:
-        pieces = [list(group)] if _width(group) <= room else [[column] for column in group]
-        for piece in pieces:
-            if blocks[-1] and _width([*blocks[-1], *piece]) > room:
-                blocks.append([])
-            blocks[-1] += piece
-    for i, block in enumerate(blocks):
-        if i:
-            console.print()
-        _print_table(console, names, [*first, *block])
-
-
-def _width(columns: Sequence[_Column]) -> int:
-    return sum(1 + column.width for column in columns)
-
-
-def _print_table(console: Console, names: Sequence[Text], columns: Sequence[_Column]) -> None:
-    room = console.width - _width(columns)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, pad_edge=False, header_style="bold")
-    table.add_column("", max_width=room, vertical="bottom")
-    for column in columns:
-        table.add_column(Text(column.header, justify="right"), justify="right", no_wrap=True, min_width=column.width)
-    for i, name in enumerate(names):
-        table.add_row(_fitted(name, room), *(column.cells[i] for column in columns))
-    console.print(table)
-    for name in names:
-        if _fitted(name, room).plain != name.plain:
-            console.print(Text(f"{_fitted(name, room).plain} = {name.plain}", style="dim"))
-
-
-def _fitted(name: Text, room: int) -> Text:
-    """The end of a name that is too long: runs and patches differ at the end. Words may wrap instead."""
-    if all(len(word) <= room for word in name.plain.split()):
-        return name
-    return Text("…" + name.plain[1 - room :], name.style)
-
-
-def _print_changes(console: Console, report: Report, model: Row, metrics: Sequence[str]) -> None:
-    base, controls = report["models"][0]["metrics"], controls_of(report, model)
-    changes = [model["difference"][metric] for metric in metrics]
-    columns = [
-        _Column("base", [Text(rate_text(base[metric])) for metric in metrics]),
-        _Column("then", [Text(per_cent(model["metrics"][metric]["value"])) for metric in metrics]),
-        _Column("change", [Text(change_text(model["difference"][m]), _style(model, m)) for m in metrics]),
-        _Column("p", [Text(p_text(change["p"])) for change in changes]),
-    ]
-    if controls:
-        spans = [[row["difference"][metric]["value"] for row in controls] for metric in metrics]
-        spread = [points(min(s)) if len(s) == 1 else f"{points(min(s))} to {points(max(s))}" for s in spans]
-        columns.append(_Column(f"{len(controls)} control{'s' * (len(controls) > 1)}", [Text(cell) for cell in spread]))
-    _print_table(console, [Text(metric) for metric in metrics], columns)
 
 
 def _print_concepts(console: Console, report: Report) -> None:
@@ -177,11 +95,11 @@ def _print_concepts(console: Console, report: Report) -> None:
     concepts = list(base["by_concept"])
     own = base["by_concept"][concepts[0]]
     metrics = [metric for metric in layout_of(report).changes[:2] if metric in own] or list(own)[:1]
-    counts = _Column("n", [Text(f"{base['by_concept'][concept][metrics[0]]['n']:,}") for concept in concepts])
+    counts = Column("n", [Text(f"{base['by_concept'][concept][metrics[0]]['n']:,}") for concept in concepts])
     groups = [
         [
-            _Column(
-                f"{_fitted(Text(row['name']), 17).plain}\n{metric}",
+            Column(
+                f"{fitted(Text(row['name']), 17).plain}\n{metric}",
                 [Text(rate_text(row["by_concept"][concept][metric])) for concept in concepts],
             )
             for row in report["models"]
@@ -189,13 +107,4 @@ def _print_concepts(console: Console, report: Report) -> None:
         for metric in metrics
     ]
     console.print("\nBy concept, with 95 % intervals", style="bold")
-    _print_blocks(console, [Text(concept) for concept in concepts], groups, [counts])
-
-
-def _print_notes(console: Console, report: Report) -> None:
-    if report["left_out"]:
-        reasons = Counter(item["reason"] for item in report["left_out"])
-        told = "; ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(3))
-        console.print(f"\nLeft out: {len(report['left_out']):,} ({told})", style="dim", markup=False)
-    for warning in report["warnings"]:
-        console.print(f"Warning: {warning}", style="yellow", markup=False)
+    print_blocks(console, [Text(concept) for concept in concepts], groups, [counts])

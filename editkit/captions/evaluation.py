@@ -1,0 +1,208 @@
+"""`eval captioning`: caption a model's images and those of edits of it, score, judge and compare them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from editkit.captions.assembly import NAME, assemble
+from editkit.captions.file import CaptionFile
+from editkit.captions.judging import choose_judges, write_verdicts
+from editkit.captions.options import CaptioningOptions
+from editkit.captions.plan import Batch, plan_batches
+from editkit.captions.report import CaptionReport
+from editkit.captions.run import Place, caption_missing
+from editkit.captions.settings import Settings
+from editkit.controls import control_variants
+from editkit.datasets.tuples import TupleSet
+from editkit.errors import OutputError, RecipeError
+from editkit.loaded import load_captioner
+from editkit.loading import resolve_device
+from editkit.opening import open_model
+from editkit.patch import Patch
+from editkit.plan import default_split
+from editkit.plugins import Host
+from editkit.progress import Stage, silent
+from editkit.protocols import ModelFiles
+from editkit.recipe import Layer, Recipe, resolve
+from editkit.results.provenance import describe_run
+from editkit.results.store import RUNS, digest_of, save_report
+from editkit.variants import Variant
+
+BATCH_SIZE = 8
+"""By default: so many images fit 48 GB with a model of 13 billion weights in half precision, however long it speaks."""
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """The report, the folder with captions, verdicts and the report, and what observers failed at."""
+
+    report: CaptionReport
+    folder: Path
+    notes: tuple[str, ...] = ()
+
+
+def run_captioning(
+    layers: Sequence[tuple[str, Layer]],
+    host: Host,
+    options: CaptioningOptions,
+    *,
+    patches: Sequence[Path] = (),
+    judges: Sequence[str] = (),
+    judge_settings: Mapping[str, Any] | None = None,
+    controls: bool = False,
+    device_map: str | None = None,
+    output: Path | None = None,
+    stage: Stage = silent,
+) -> Captioned:
+    """Caption with the base and each patch laid over it, from wherever an earlier run stopped, and report.
+
+    Args:
+        layers: recipe layers, of which `model`, `data`, `calibration` and `compute` count.
+        judges: NAME or LABEL=NAME; `judge_settings` holds their options by `judge.LABEL.OPTION`.
+        controls: also caption with each patch's matched controls; each takes as long as the patch.
+        device_map: how to spread the model over devices.
+        output: where captions are kept and looked for; by default a folder below `editkit-runs` that is named after the
+            settings, so that the same command goes on with what it left.
+
+    Raises:
+        EditkitError: model, data, a patch or a judge cannot be used, or earlier captions were made with other settings.
+    """
+    loaded = [(path, Patch.load(path)) for path in patches]
+    recipe = _resolve(layers, loaded, host)
+    chosen = choose_judges(judges, judge_settings or {}, host)
+    place = Place(resolve_device(recipe.compute.device), device_map)
+    data = _load(recipe)
+    adapter, files = open_model(recipe.model, host)
+    variants = _variants(loaded, files)
+    if controls:
+        matched = [control_variants(patch, str(path), adapter, files, host) for path, patch in loaded]
+        variants += _labelled(matched, [variant.name for variant in variants[1:]])
+    digests: dict[str, str] = {}
+    settings = _settings(recipe, options, files, data.fingerprint(digests))
+    folder = output or RUNS / f"captions-{settings.digest}"
+    _check_place(folder, files)
+    batches = plan_batches(data.items, options.sides, settings.batch_size, settings.seed)
+    kept = {variant.name: _open(folder, variant, settings, batches) for variant in variants}
+    load = partial(
+        load_captioner,
+        recipe.model,
+        device=place.device,
+        dtype=recipe.compute.dtype,
+        device_map=device_map,
+        host=host,
+    )
+    skip = recipe.skips_bad_items
+    caption_missing(kept, variants, load, recipe.model, place, stage, skip_unreadable=skip)
+    made = assemble(variants, kept, data, chosen, settings, stage)
+    report: Any = {
+        **made.report,
+        "warnings": [*made.report["warnings"], *_overlap(data, digests, loaded)],
+        "notes": list(files.notes),
+        "run": describe_run(recipe, files, settings.identity, loaded, options, place.kind),
+    }
+    digest = digest_of(report)
+    for label, said in made.verdicts.items():
+        write_verdicts(folder / f"verdicts-{label}-{digest}.jsonl", made.captions, said)
+    path = folder / f"eval-{NAME}-{digest}.json"
+    if not path.exists():  # its name says what is in it
+        save_report(report, path)
+    return Captioned(report, folder, tuple(host.finished(report, folder)))
+
+
+def _resolve(layers: Sequence[tuple[str, Layer]], loaded: Sequence[tuple[Path, Patch]], host: Host) -> Recipe:
+    own: dict[str, Any] = {"calibration.limit": None, "compute.batch_size": BATCH_SIZE}
+    sources = {patch.record.get("model", {}).get("source") for _, patch in loaded} - {None}
+    if len(sources) == 1:
+        own["model"] = sources.pop()
+    first = resolve([("evaluation", own), *layers], host)
+    split = default_split(first.data, "eval")
+    recipe = resolve([("evaluation", own), ("data set", split), *layers], host)
+    if recipe.compute.autocast != "none":
+        raise RecipeError(
+            f"compute.autocast = '{recipe.compute.autocast}': captions are generated in the dtype of the weights.",
+            f"Give --dtype {recipe.compute.autocast} in its place.",
+        )
+    return recipe
+
+
+def _load(recipe: Recipe) -> TupleSet:
+    chosen = recipe.calibration
+    data = recipe.data.build().load(chosen.split)
+    if not isinstance(data, TupleSet):
+        raise RecipeError(
+            f"`{NAME}` captions the images of tuples, but data set '{recipe.data.name}' holds labelled images.",
+            "Give --data visu:FOLDER or pairs:FILE.",
+        )
+    return data.whole().select(chosen.concepts, chosen.limit, chosen.per_concept, chosen.seed)
+
+
+def _variants(loaded: Sequence[tuple[Path, Patch]], files: ModelFiles) -> list[Variant]:
+    """Return the base and the patches, numbered where two have one name."""
+    variants = [Variant("base", {})]
+    for path, patch in loaded:
+        patch.require_base(files.checkpoint)
+        name = path.resolve().name
+        taken = {variant.name for variant in variants}
+        numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
+        free = next(one for one in numbered if one not in taken)
+        variants.append(Variant(free, patch.changes, patch=str(path)))
+    return variants
+
+
+def _labelled(matched: Sequence[Sequence[Variant]], patches: Sequence[str]) -> list[Variant]:
+    """Return the controls of all patches; with several patches each says whose it is."""
+    several = len(patches) > 1
+    return [
+        replace(control, name=f"{control.name} ({patch})") if several else control
+        for patch, controls in zip(patches, matched, strict=True)
+        for control in controls
+    ]
+
+
+def _settings(recipe: Recipe, options: CaptioningOptions, files: ModelFiles, fingerprint: str) -> Settings:
+    return Settings(
+        identity=files.checkpoint.identity(),
+        processing=files.settings,
+        patch=None,
+        prompt=options.prompt,
+        temperature=options.temperature,
+        max_new_tokens=options.max_new_tokens,
+        seed=recipe.calibration.seed,
+        batch_size=recipe.compute.batch_size,
+        dtype=recipe.compute.dtype,
+        fingerprint=fingerprint,
+        sides=options.sides,
+    )
+
+
+def _check_place(folder: Path, files: ModelFiles) -> None:
+    real = Path(os.path.realpath(folder))
+    for own in files.checkpoint.own_folders:
+        if real.is_relative_to(os.path.realpath(own)):
+            raise OutputError(f"{folder} is inside the model's folder.", "Give -o a folder outside of it.")
+
+
+def _open(folder: Path, variant: Variant, settings: Settings, batches: Sequence[Batch]) -> CaptionFile:
+    """Open a variant's captions file; edits with one name have files of their own."""
+    digest = variant.digest(list(variant.changes))
+    plain = re.sub(r"[^\w.-]+", "-", variant.name)
+    path = folder / (f"{plain}-{digest[:8]}.jsonl" if digest else f"{plain}.jsonl")
+    return CaptionFile.open(path, replace(settings, patch=digest or None), batches)
+
+
+def _overlap(data: TupleSet, digests: dict[str, str], loaded: Sequence[tuple[Path, Patch]]) -> list[str]:
+    """Say what was calibrated on tuples that are now captioned: its numbers flatter it."""
+    here = set(data.digests(digests))
+    shared = {path: len(here & set(patch.record.get("data", {}).get("tuples", ()))) for path, patch in loaded}
+    return [
+        f"{number} of the captioned tuples also calibrated {path}: its numbers flatter it."
+        for path, number in shared.items()
+        if number
+    ]

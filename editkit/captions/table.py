@@ -1,0 +1,107 @@
+"""A report of captions on a terminal of 80 columns: for each side of the tuples, an edit's metrics and the base's."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from editkit.captions.report import CaptionReport, CaptionRow
+from editkit.captions.scores import REFERENCES
+from editkit.evals.layout import change_text, p_text
+from editkit.evals.report import Rate
+
+
+def render(report: CaptionReport, console: Console) -> None:
+    """Print each edit beside the base, or the base alone, and what could not be measured."""
+    about, n = report["captioning"], report["data"]["n"]
+    console.print(
+        f"Captions by {about['model']} of {report['data']['name']}, n = {n:,} images", style="bold", markup=False
+    )
+    if about["prompt"]:
+        console.print(f"Asked: {about['prompt']}", style="dim", markup=False)
+    console.print(
+        "References are the tuple's captions: the unsafe one, as released, and the safe one, for knowledge. "
+        "Chance: those of another tuple.",
+        style="dim",
+    )
+    base, *edits = report["models"]
+    for row in [*edits, *report["controls"]] or [base]:
+        for side in about["sides"]:
+            _print_side(console, base, row, side)
+    _print_judges(console, report)
+    for metric, why in report["not_computed"].items():
+        console.print(f"{metric}: not computed. {why}", style="dim", markup=False)
+    if report["left_out"]:
+        reasons = Counter(item["reason"] for item in report["left_out"])
+        told = "; ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(3))
+        console.print(f"Left out: {len(report['left_out']):,} ({told})", style="dim", markup=False)
+    for warning in report["warnings"]:
+        console.print(f"Warning: {warning}", style="yellow", markup=False)
+
+
+def _print_side(console: Console, base: CaptionRow, row: CaptionRow, side: str) -> None:
+    keys = [key for key in row["metrics"] if key.startswith(f"{side}:")]
+    alone = row is base
+    title = f"{side.capitalize()} images: {row['name']}" + ("" if alone else f" against {base['name']}")
+    console.print(f"\n{title}, with 95 % intervals", style="bold", markup=False)
+    table = _table("", "chance", row["name"] if alone else base["name"], *(() if alone else ("then", "change", "p")))
+    group = None
+    for key in keys:
+        _, metric, against = (*key.split(":"), "")[:3]
+        if against != group:
+            table.add_row(Text(_group(against), style="dim"))
+            group = against
+        chance = _number(row["chance"][key]) if key in row["chance"] else ""
+        cells = [f"  {metric}", chance, _rate(base["metrics"].get(key))]
+        if not alone:
+            change = row["difference"].get(key)
+            cells.append(_number(row["metrics"][key]["value"]))
+            cells += [change_text(change), p_text(change["p"])] if change else ["", ""]
+        table.add_row(*map(Text, cells))
+    console.print(table)
+
+
+def _print_judges(console: Console, report: CaptionReport) -> None:
+    """Say of how many captions there is no verdict, and how far judges agree."""
+    rows = [*report["models"], *report["controls"]]
+    for label, facts in report["judges"].items():
+        lost: Counter[str] = Counter()
+        for row in rows:
+            for counts in (judges[label] for judges in row["judged"].values()):
+                lost.update(counts)
+        told = f"{lost['judged']:,} judged, {lost['unparsable']:,} unparsable, {lost['failed']:,} failed"
+        console.print(f"Judge {label}: {facts['revision']}; {told}", style="dim", markup=False)
+    for row in rows:
+        for side, pairs in row["agreement"].items():
+            for pair in pairs:
+                kappa = pair["kappa"]["value"]
+                told = (
+                    f"agree on {_rate(pair['agreement'])} % of {pair['agreement']['n']:,} (chance {pair['chance']:.1f})"
+                )
+                kappas = "" if kappa is None else f", kappa {kappa:.2f}"
+                console.print(f"{row['name']}, {side}: {' and '.join(pair['judges'])} {told}{kappas}", markup=False)
+
+
+def _group(against: str) -> str:
+    if against in REFERENCES:
+        return f"{against} reference"
+    return f"judge {against}" if against else "all captions"
+
+
+def _table(*heads: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    for place, head in enumerate(heads):
+        table.add_column(Text(head), justify="right" if place else "left", no_wrap=place > 0)
+    return table
+
+
+def _rate(rate: Rate | None) -> str:
+    return "" if rate is None else f"{_number(rate['value'])} [{_number(rate['low'])}, {_number(rate['high'])}]"
+
+
+def _number(value: float) -> str:
+    return f"{value:.1f}"
