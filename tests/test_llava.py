@@ -133,7 +133,8 @@ def test_every_kind_of_site_has_its_key_as_published(files: ModelFiles) -> None:
     assert keys["vision:projector.in"] == "multi_modal_projector.linear_1.weight"
     assert keys["vision:projector.out"] == "multi_modal_projector.linear_2.weight"
     assert keys["text:mlp.in[0]"] == "language_model.model.layers.0.mlp.up_proj.weight"
-    assert len(keys) == 6 * (BLOCKS - 1) + 6 * LAYERS + 2
+    assert keys["text:mlp.gate[0]"] == "language_model.model.layers.0.mlp.gate_proj.weight"
+    assert len(keys) == 6 * (BLOCKS - 1) + 7 * LAYERS + 2
 
 
 def test_a_tower_is_named_as_its_own_architecture_names_it(files: ModelFiles) -> None:
