@@ -278,3 +278,11 @@ def test_nothing_ranks_images_against_captions(folder: Path, tmp_path: Path) -> 
     data = table(tmp_path / "data", 4)
     error = as_error(run("eval", "safeground", "--model", folder, "--data", data, "--device", "cpu"))
     assert str(folder) in error and "feeds a language model" in error
+
+
+def test_the_next_commands_are_ones_that_work_on_it(folder: Path, pairs: Path, tmp_path: Path) -> None:
+    edited = done("edit", "--model", folder, "--data", pairs, "--device", "cpu", "-o", tmp_path / "patch")
+    following = edited.out.splitlines()[-1]
+    assert following == f"Next: editkit apply {tmp_path / 'patch'} {folder} -o {tmp_path / 'patch'}-model"
+    applied = done(*following.split()[2:])
+    assert "eval" not in applied.out and "Next: editkit revert" in applied.out
