@@ -1,8 +1,11 @@
-"""Recognise a Python environment whose libraries do not fit together, and say how to mend it."""
+"""What model libraries raise, in two lines; and an environment whose libraries do not fit together."""
 
 from __future__ import annotations
 
-from editkit.errors import InstallError
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from editkit.errors import EditkitError, InstallError, ModelError
 
 _MISMATCH = "torchvision::nms"
 
@@ -21,3 +24,24 @@ def explain_import_failure(error: BaseException) -> None:
                 "Reinstall both from one source: pip install --force-reinstall torch torchvision",
             ) from error
         seen = seen.__cause__ or seen.__context__
+
+
+@contextmanager
+def library_errors(what: str) -> Iterator[None]:
+    """Turn any exception of a model library into a ModelError of two lines.
+
+    Raises:
+        InstallError: torch and torchvision do not fit together.
+        ModelError: anything else that went wrong.
+    """
+    try:
+        yield
+    except EditkitError:
+        raise
+    except Exception as error:  # the libraries raise whatever their own libraries raise
+        explain_import_failure(error)
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"{what}: {type(error).__name__}: {reason}",
+            "Check that the folder holds config, weights, tokenizer and image processor files, all of one model.",
+        ) from error

@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 
+from editkit.allocator import return_large_blocks
 from editkit.errors import ModelError, RecipeError, one_line
 from editkit.precision import autocast, require_autocast
 from editkit.progress import Stage
@@ -37,6 +38,7 @@ def load_model(
         RecipeError: the device does not compute so.
     """
     require_autocast(autocast_to, device)
+    return_large_blocks()
     with stage("loading the model", 1) as advance:
         try:
             model = released(partial(adapter.load, files, device=device, dtype=dtype, towers=towers))

@@ -89,6 +89,7 @@ def describe_edit(run: Run, sites: Sequence[Mapping[str, Any]]) -> dict[str, Any
             "family": plan.files.family,
             "identity": run.identity,
             "settings": plan.files.settings,
+            **({"no_joint_space": plan.files.no_joint_space} if plan.files.no_joint_space else {}),
             "notes": list(plan.files.notes),
         },
         "towers": {"edited": list(plan.towers), "not_edited": list(plan.untouched_towers)},

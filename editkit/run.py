@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -57,7 +58,8 @@ class Run:
 
     def release_model(self) -> None:
         """Free the model's memory; it is loaded again if something looks at data after all."""
-        self.__dict__.pop("model", None)
+        if self.__dict__.pop("model", None) is not None:
+            gc.collect()  # modules of the libraries refer to themselves
 
     @cached_property
     def batches(self) -> Batches:

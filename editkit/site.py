@@ -17,6 +17,7 @@ Role = Literal[
     "attn.v",
     "attn.out",
     "mlp.in",
+    "mlp.gate",
     "mlp.out",
     "pool.attn.q",
     "pool.attn.k",
@@ -46,8 +47,9 @@ class Site:
     `vision:all`: any floating tensor, seen as a matrix. `pooled` says that its input is one token per sample, which
     has no spread over tokens.
 
-    Roles: those of transformer blocks; `pool.*` of an attention pooling head, whose query is learned; `proj` to the
-    space that both modalities share; `projector.*` from a vision tower into a language model.
+    Roles: those of transformer blocks (`mlp.gate` is a gated MLP's second input map); `pool.*` of an attention
+    pooling head, whose query is learned; `proj` to the space that both modalities share; `projector.*` from a vision
+    tower into a language model.
     """
 
     tower: Tower

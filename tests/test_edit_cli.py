@@ -247,12 +247,12 @@ def test_a_saved_open_clip_model_can_be_edited_again_from_its_folder(
 # What `edit` prints
 
 
-def test_each_site_is_printed_with_count_share_and_mass_and_then_the_next_command(plain: Edited) -> None:
+def test_each_site_is_printed_with_count_share_and_mass_and_then_the_next_command(plain: Edited, pairs: Path) -> None:
     lines = plain.ran.out.splitlines()
     for site in ("text:attn.out[0]", "text:attn.out[1]", "vision:mlp.out[0]", "vision:mlp.out[1]"):
         row = next(line.split() for line in lines if line.startswith(site))
         assert int(row[1].replace(",", "")) > 0 and row[3].endswith("%") and 10 <= float(row[4].rstrip("%")) < 11
-    assert lines[-1] == f"Next: editkit eval safeground --patch {plain.patch}"
+    assert lines[-1] == f"Next: editkit eval safeground --data pairs:{pairs} --patch {plain.patch}"
 
 
 def test_json_is_one_object_with_the_record(plain: Edited, pairs: Path, tmp_path: Path) -> None:

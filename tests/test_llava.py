@@ -133,7 +133,8 @@ def test_every_kind_of_site_has_its_key_as_published(files: ModelFiles) -> None:
     assert keys["vision:projector.in"] == "multi_modal_projector.linear_1.weight"
     assert keys["vision:projector.out"] == "multi_modal_projector.linear_2.weight"
     assert keys["text:mlp.in[0]"] == "language_model.model.layers.0.mlp.up_proj.weight"
-    assert len(keys) == 6 * (BLOCKS - 1) + 6 * LAYERS + 2
+    assert keys["text:mlp.gate[0]"] == "language_model.model.layers.0.mlp.gate_proj.weight"
+    assert len(keys) == 6 * (BLOCKS - 1) + 7 * LAYERS + 2
 
 
 def test_a_tower_is_named_as_its_own_architecture_names_it(files: ModelFiles) -> None:
@@ -277,3 +278,11 @@ def test_nothing_ranks_images_against_captions(folder: Path, tmp_path: Path) -> 
     data = table(tmp_path / "data", 4)
     error = as_error(run("eval", "safeground", "--model", folder, "--data", data, "--device", "cpu"))
     assert str(folder) in error and "feeds a language model" in error
+
+
+def test_the_next_commands_are_ones_that_work_on_it(folder: Path, pairs: Path, tmp_path: Path) -> None:
+    edited = done("edit", "--model", folder, "--data", pairs, "--device", "cpu", "-o", tmp_path / "patch")
+    following = edited.out.splitlines()[-1]
+    assert following == f"Next: editkit apply {tmp_path / 'patch'} {folder} -o {tmp_path / 'patch'}-model"
+    applied = done(*following.split()[2:])
+    assert "eval" not in applied.out and "Next: editkit revert" in applied.out

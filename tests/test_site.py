@@ -125,7 +125,7 @@ def test_wildcards_stand_for_roles_and_towers() -> None:
 
 def test_sites_come_in_the_models_order_each_once() -> None:
     found = named("vision:mlp.out[1]", "text:attn.out[0]", "vision:mlp.*[1]", "text:attn.out[0]")
-    assert found == ["text:attn.out[0]", "vision:mlp.in[1]", "vision:mlp.out[1]"]
+    assert found == ["text:attn.out[0]", "vision:mlp.in[1]", "vision:mlp.gate[1]", "vision:mlp.out[1]"]
 
 
 def test_a_sites_name_is_a_target_that_matches_it_alone() -> None:

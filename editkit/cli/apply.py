@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from editkit.cli.console import emit_json, note, out
-from editkit.cli.flags import plugin_files
+from editkit.cli.next_step import measure
 
 if TYPE_CHECKING:
     from editkit.patch import Applied
@@ -34,8 +34,9 @@ def apply(
     from editkit.cli.progress import stage
     from editkit.patch import Patch
 
-    applied = Patch.load(patch).apply(model, output, allow_other_tensors=allow_other_tensors, stage=stage)
-    ready = [f"editkit {plugin_files()}eval safeground --model {_word(model)} --patch {_word(patch)}"]
+    loaded = Patch.load(patch)
+    applied = loaded.apply(model, output, allow_other_tensors=allow_other_tensors, stage=stage)
+    ready = [command] if (command := measure(loaded.record, [str(patch)], model=str(model))) else []
     ready += [f"editkit revert {_word(patch)} {_word(output)} -o {_word(f'{output}-reverted')}"]
     _report(f"Applied {patch} to {model}", applied, ready, json_=json_)
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from editkit.api import Edited
 from editkit.card import method_of
 from editkit.cli.console import note, out
-from editkit.cli.flags import plugin_files
+from editkit.cli.next_step import measure
 from editkit.site_rows import rows_of
 
 REMARKED = ("cells_left_out", "empty_columns", "zero_rows")
@@ -40,7 +40,9 @@ def print_edit(result: Edited) -> None:
         out.print(f"Edited model: [bold]{result.saved.output}[/bold]", soft_wrap=True)
         if result.saved.left_out:
             out.print(f"Left out, since unedited: {', '.join(result.saved.left_out)}", soft_wrap=True)
-    out.print(f"Next: editkit {plugin_files()}eval safeground --patch {quote(str(result.folder))}", soft_wrap=True)
+    patch, source = quote(str(result.folder)), quote(record["recipe"]["model"])
+    apply = f"editkit apply {patch} {source} -o {patch}-model"
+    out.print(f"Next: {measure(record, [str(result.folder)]) or apply}", markup=False, soft_wrap=True)
 
 
 def remarks(record: dict[str, Any]) -> list[str]:

@@ -71,7 +71,7 @@ class LoadedOpenClip:
     def scores(self, cosines: Tensor) -> Tensor:
         """Return logits: the cosines times the learned scale."""
         scale: Tensor = self.module.logit_scale.detach().float().exp()
-        return cosines * scale
+        return cosines * scale.to(cosines.device)
 
     def image_preprocessor(self) -> Callable[[Any], Mapping[str, Tensor]]:
         """Return the evaluation transform as a function of one image."""

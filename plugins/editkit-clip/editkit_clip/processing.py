@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from editkit.environment import explain_import_failure
-from editkit.errors import EditkitError, ModelError
 from editkit.site import Tower
 
 
@@ -43,24 +40,3 @@ def settings_digest(folder: Path, names: Sequence[str]) -> str:
 def tower_config(config: Mapping[str, Any], tower: Tower) -> dict[str, Any]:
     """Return what a config says of a tower; older ones say it in a second place, which wins, and leave out defaults."""
     return {**(config.get(f"{tower}_config") or {}), **(config.get(f"{tower}_config_dict") or {})}
-
-
-@contextmanager
-def library_errors(what: str) -> Iterator[None]:
-    """Turn any exception of a model library into a ModelError of two lines.
-
-    Raises:
-        InstallError: torch and torchvision do not fit together.
-        ModelError: anything else that went wrong.
-    """
-    try:
-        yield
-    except EditkitError:
-        raise
-    except Exception as error:  # the libraries raise whatever their own libraries raise
-        explain_import_failure(error)
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(
-            f"{what}: {type(error).__name__}: {reason}",
-            "Check that the folder holds config, weights, tokenizer and image processor files, all of one model.",
-        ) from error

@@ -12,13 +12,14 @@ from torch.nn import functional
 
 from editkit.checkpoint import Checkpoint
 from editkit.conversion import converted_folder
+from editkit.environment import library_errors
 from editkit.errors import ModelError
 from editkit.models import local_folder, promised, read_json
 from editkit.protocols import ModelFiles
 from editkit.site import Role, Site, Tower
 from editkit.specs import NoOptions
 from editkit_clip.base_model import Part, digest_of, find_parts, notes_on
-from editkit_clip.processing import first_end_mask, library_errors, pad, tower_config
+from editkit_clip.processing import first_end_mask, pad, tower_config
 
 LAYERS: Mapping[Tower, str] = {"text": "text_model.encoder.layers", "vision": "vision_model.encoder.layers"}
 MODULES: Mapping[Role, str] = {
@@ -171,13 +172,14 @@ class LoadedClip:
         output = self.module.get_text_features(input_ids=inputs["input_ids"])
         return functional.normalize(output.pooler_output.float(), dim=-1)
 
-    def image_mask(self, inputs: Mapping[str, Tensor]) -> None:
-        """Every image token counts, CLS included."""
+    def image_mask(self, inputs: Mapping[str, Tensor]) -> Tensor | None:
+        """None: every image token counts, CLS included."""
+        return None
 
     def scores(self, cosines: Tensor) -> Tensor:
         """Return logits: the cosines times the learned scale."""
         scale: Tensor = self.module.logit_scale.detach().float().exp()
-        return cosines * scale
+        return cosines * scale.to(cosines.device)
 
     def image_preprocessor(self) -> Callable[[Any], Mapping[str, Tensor]]:
         """Return the image processor as a function of one image."""

@@ -10,6 +10,7 @@ import torch
 
 from editkit.checkpoint import Checkpoint
 from editkit.conversion import converted_folder
+from editkit.environment import library_errors
 from editkit.errors import ModelError
 from editkit.models import local_folder, read_json
 from editkit.protocols import ModelFiles
@@ -18,7 +19,7 @@ from editkit.specs import NoOptions
 from editkit_llava.architecture import drops_first_token, feature_layers, language_depth, part_type
 from editkit_llava.model import LoadedLlava
 from editkit_llava.names import architecture_names, checkpoint_keys, published_name
-from editkit_llava.processing import library_errors, require_vocabulary, settings_digest
+from editkit_llava.processing import require_vocabulary, settings_digest
 from editkit_llava.towers import load_towers
 
 if TYPE_CHECKING:
@@ -31,8 +32,13 @@ ATTENTION: Mapping[Role, str] = {
     "attn.v": "self_attn.v_proj",
 }
 MODULES: Mapping[Tower, Mapping[Role, str]] = {
-    # a gated MLP's second input map, gate_proj, has no role
-    "text": {**ATTENTION, "attn.out": "self_attn.o_proj", "mlp.in": "mlp.up_proj", "mlp.out": "mlp.down_proj"},
+    "text": {
+        **ATTENTION,
+        "attn.out": "self_attn.o_proj",
+        "mlp.gate": "mlp.gate_proj",
+        "mlp.in": "mlp.up_proj",
+        "mlp.out": "mlp.down_proj",
+    },
     "vision": {**ATTENTION, "attn.out": "self_attn.out_proj", "mlp.in": "mlp.fc1", "mlp.out": "mlp.fc2"},
 }
 PROJECTOR: Mapping[Role, str] = {

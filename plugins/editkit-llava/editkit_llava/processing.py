@@ -1,18 +1,16 @@
-"""Images and captions to tensors, and errors of the libraries in two lines."""
+"""Images and captions to tensors."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from editkit.environment import explain_import_failure
-from editkit.errors import EditkitError, ModelError
+from editkit.errors import ModelError
 
 VOCABULARIES = ("tokenizer.json", "tokenizer.model")
 SETTINGS = (
@@ -69,24 +67,3 @@ def settings_digest(folder: Path) -> str:
         if (folder / name).is_file():
             digest.update(name.encode() + (folder / name).read_bytes())
     return digest.hexdigest()[:16]
-
-
-@contextmanager
-def library_errors(what: str) -> Iterator[None]:
-    """Turn any exception of a model library into a ModelError of two lines.
-
-    Raises:
-        InstallError: torch and torchvision do not fit together.
-        ModelError: anything else that went wrong.
-    """
-    try:
-        yield
-    except EditkitError:
-        raise
-    except Exception as error:  # the libraries raise whatever their own libraries raise
-        explain_import_failure(error)
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(
-            f"{what}: {type(error).__name__}: {reason}",
-            "Check that the folder holds config, weights, tokenizer and image processor files, all of one model.",
-        ) from error

@@ -29,7 +29,7 @@ class LoadedOpenClipSiglip(LoadedOpenClip):
 
     def scores(self, cosines: Tensor) -> Tensor:
         """Return the probability that image and caption belong together, each pair by itself."""
-        bias = self.module.logit_bias.detach().float()
+        bias = self.module.logit_bias.detach().float().to(cosines.device)
         return torch.sigmoid(super().scores(cosines) + bias)
 
 

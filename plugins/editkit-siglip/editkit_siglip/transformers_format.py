@@ -10,12 +10,13 @@ import torch
 
 from editkit.checkpoint import Checkpoint
 from editkit.conversion import converted_folder
+from editkit.environment import library_errors
 from editkit.errors import ModelError
 from editkit.models import local_folder, promised, read_json
 from editkit.protocols import ModelFiles
 from editkit.site import Role, Site, Tower
 from editkit.specs import NoOptions
-from editkit_clip.processing import library_errors, settings_digest, tower_config
+from editkit_clip.processing import settings_digest, tower_config
 from editkit_clip.transformers_format import LAYERS, MODULES
 from editkit_siglip.transformers_model import LoadedSiglip
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from editkit.site import Tower
 from editkit_clip.processing import pad
+from editkit_clip.transformers_format import LoadedClip
 
 SIGLIP_END = 1
 """The id of the end of text in SigLIP's vocabulary, which is its padding too."""
@@ -28,31 +28,17 @@ class Preprocess:
         return {name: tensor[0] for name, tensor in made.items()}
 
 
-class LoadedSiglip:
-    """A loaded `SiglipModel` or `Siglip2Model` with its tokenizer and image processor."""
+class LoadedSiglip(LoadedClip):
+    """A loaded `SiglipModel` or `Siglip2Model` with its tokenizer and image processor.
 
-    def __init__(self, module: Any, tokenizer: Any, processor: Any, towers: Sequence[Tower]) -> None:
-        self.module = module
-        self.towers = tuple(towers)
-        self.device = module.logit_scale.device
-        self._tokenizer = tokenizer
-        self._processor = processor
-        self._context = module.config.text_config.max_position_embeddings
-        self._parameters = dict(module.state_dict(keep_vars=True))
+    Captions are embedded without an attention mask, as CLIP's are, but for another reason: these models were trained to
+    look at padding, and their embedding is read at the last position.
+    """
 
     def encode_images(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """What `image_preprocessor` gives, batched -> [B, D] float32, normalised."""
         pixels = inputs["pixel_values"].to(self.module.dtype)
         output = self.module.get_image_features(**{**inputs, "pixel_values": pixels})
-        return functional.normalize(output.pooler_output.float(), dim=-1)
-
-    def encode_texts(self, inputs: Mapping[str, Tensor]) -> Tensor:
-        """{"input_ids": [B, context]} -> [B, D] float32, normalised.
-
-        No attention mask: these models were trained to look at padding, and their embedding is read at the last
-        position.
-        """
-        output = self.module.get_text_features(input_ids=inputs["input_ids"])
         return functional.normalize(output.pooler_output.float(), dim=-1)
 
     def image_mask(self, inputs: Mapping[str, Tensor]) -> Tensor | None:
@@ -71,11 +57,6 @@ class LoadedSiglip:
         """Return the image processor as a function of one image."""
         return Preprocess(self._processor)
 
-    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return ids through the end of text, cut to the context length; cleaned as the model's tokenizer does."""
-        ids = self._tokenizer(list(texts), truncation=True, max_length=self._context)["input_ids"]
-        return [list(row) for row in ids]
-
     def text_inputs(self, ids: Sequence[Sequence[int]], tokens: str) -> tuple[dict[str, Tensor], Tensor]:
         """Pad to the whole context, on the tokenizer's side; the mask [B, context] is by `tokens`.
 
@@ -91,19 +72,6 @@ class LoadedSiglip:
             mask = self._fill([[1] * len(row) for row in ids], 0).bool()
             mask[:, -1] = True
         return {"input_ids": padded}, mask
-
-    def parameter(self, key: str) -> Tensor:
-        """Return the live tensor of a checkpoint key."""
-        live: Tensor = self._parameters[key]
-        return live
-
-    def processing(self) -> dict[str, str]:
-        """Name the tokenizer's and the image processor's class and backend."""
-        return {
-            "image_processor": type(self._processor).__name__,
-            "image_backend": str(getattr(self._processor, "backend", "unknown")),
-            "tokenizer": type(self._tokenizer).__name__,
-        }
 
     def _fill(self, rows: Sequence[Sequence[int]], padding: int) -> Tensor:
         """Return [B, context], each row filled up with `padding` on the tokenizer's side."""

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from editkit.checkpoint import Checkpoint
 from editkit.conversion import converted, converted_folder
-from editkit.environment import explain_import_failure
-from editkit.errors import EditkitError, ModelError
+from editkit.environment import library_errors
+from editkit.errors import ModelError
 from editkit.models import local_folder, read_json
 from editkit.protocols import ModelFiles
 from editkit.site import Site, Tower
@@ -79,21 +79,12 @@ class TimmEncoder:
         """
         if "text" in towers:
             raise ModelError(f"{files.source} has no text tower to load: {NO_TEXT}.", "Ask for the vision tower alone.")
-        try:
+        with library_errors(f"The timm model {files.source} cannot be loaded"):
             module = _built(files)
             tensors: dict[str, Any] = {}
             for name in files.checkpoint.files:
                 tensors |= load_file(files.checkpoint.root / name)
             _fill(files.source, module, tensors)
-        except EditkitError:
-            raise
-        except Exception as error:  # the library raises whatever its own libraries raise
-            explain_import_failure(error)
-            raise ModelError(
-                f"The timm model {files.source} cannot be loaded: {type(error).__name__}: "
-                f"{' '.join(str(error).split())[:300]}",
-                "Check that config.json and the weights belong together, or download the model again.",
-            ) from error
         module = module.to(device=device, dtype=getattr(torch, dtype)).eval().requires_grad_(requires_grad=False)
         return LoadedTimm(module, towers)
 
