@@ -103,5 +103,5 @@ def test_captioning_behind_flags_is_told_where_it_belongs(folder: Path) -> None:
 
 def test_a_report_in_the_folder_is_listed_among_results(command: tuple[object, ...], tmp_path: Path) -> None:
     done(*command)
-    (listed,) = json.loads(done("results", "--json").out)["runs"]
+    (listed,) = json.loads(done("results", "editkit-runs", "--json").out)["runs"]
     assert listed["evaluation"] == "captioning" and listed["file"].startswith("editkit-runs/captions-")
