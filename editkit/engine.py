@@ -20,7 +20,7 @@ from editkit.gathering import gather
 from editkit.loading import resolve_device
 from editkit.observe import weight_of
 from editkit.patch import Change, Patch
-from editkit.plan import Plan, needs, read_weight
+from editkit.plan import Plan, looks_at, read_weight
 from editkit.progress import Stage, silent
 from editkit.protocols import ManipulationContext, SelectionContext
 from editkit.record import describe_edit, describe_site
@@ -44,9 +44,9 @@ def make_patch(plan: Plan, stage: Stage = silent) -> Patch:
     run = Run(plan, stage, plan.files.checkpoint.identity(), device)
     changes: list[Change] = []
     sites: list[dict[str, Any]] = []
-    for tower in plan.towers:
+    for number, tower in enumerate(plan.towers, start=1):
         scored = score(run, tower)
-        if not any(_looks_again(plan, tower, later) for later in plan.towers):
+        if not (plan.manipulator_needs(tower) or any(looks_at(plan, later) for later in plan.towers[number:])):
             run.release_model()  # a tower of LLaVA is larger than all that is made of its scores
         masks = select(plan, tower, scored)
         main = scored.get("scorer")
@@ -57,14 +57,6 @@ def make_patch(plan: Plan, stage: Stage = silent) -> Patch:
         changes += manipulate(plan, tower, masks, partial(gather, run, tower, scored))
     remember({**run.digests, files_key(plan.files.checkpoint): run.identity})
     return Patch.create(plan.files.checkpoint, changes, describe_edit(run, sites))
-
-
-def _looks_again(plan: Plan, tower: Tower, other: Tower) -> bool:
-    """Whether, once `tower` is scored, the edit of `other` will still look at data."""
-    if plan.manipulator_needs(other):
-        return True
-    later = plan.towers.index(other) > plan.towers.index(tower)
-    return later and any(needs(choice) != "weights" for choice in plan.scorers(other).values())
 
 
 def select(plan: Plan, tower: Tower, scored: Mapping[str, Scored]) -> Masks:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from editkit.benchmark_run import run_benchmark
-from editkit.controls import control_variants
 from editkit.datasets.classes import ClassSet
 from editkit.datasets.digests import image_digests
 from editkit.datasets.tuples import LeftOut, TupleSet, refuse_if_most_are_missing
@@ -22,14 +21,14 @@ from editkit.evals.report import DataFacts, Report, Subject, build_report
 from editkit.evals.retrieval import Retrieval
 from editkit.evals.similarities import similarity_file
 from editkit.evals.zeroshot import ZeroShot
+from editkit.evaluated import calibrated_tuples, evaluated_variants, evaluation_recipe, warn_of_overlap
 from editkit.loading import require_compute
-from editkit.models import find_adapter
+from editkit.opening import open_model
 from editkit.patch import Patch
-from editkit.plan import default_split, require_joint_space
+from editkit.plan import require_joint_space
 from editkit.plugins import Host
 from editkit.progress import Stage, silent
-from editkit.protocols import Adapter, ModelFiles
-from editkit.recipe import Choice, Layer, Recipe, resolve, validate_options
+from editkit.recipe import Choice, Layer, Recipe, validate_options
 from editkit.results.provenance import describe_run
 from editkit.results.store import check_new_file
 from editkit.specs import DatasetSpec, EvalSpec, Options
@@ -88,14 +87,13 @@ def run_evaluation(
         _require_tuples(spec)
         check_new_file(similarities)
     loaded = [(path, Patch.load(path)) for path in patches]
-    recipe = _resolve(spec, layers, loaded, host)
+    own: Layer = {"data.name": "demo-objects"} if spec.data == "classes" else {}
+    recipe = evaluation_recipe(own, layers, loaded, host)
     device = require_compute(recipe.compute)  # now: the cache may make the model unnecessary
     data = _load(spec, recipe)
-    adapter_spec = find_adapter(recipe.model, host)
-    adapter: Adapter = adapter_spec.load()(adapter_spec.options())
-    files = adapter.open(recipe.model)
+    adapter, files = open_model(recipe.model, host)
     require_joint_space(files, adapter.sites(files), f"`{name}` compares images with captions")
-    variants = _variants(recipe, loaded, adapter, files, host, with_controls=controls)
+    variants = evaluated_variants(loaded, adapter, files, host, with_controls=controls)
     identity = files.checkpoint.identity()
     encoder = Encoder(adapter, files, identity, recipe.compute, device, stage)
     skip = recipe.skips_bad_items
@@ -107,7 +105,7 @@ def run_evaluation(
             encoder,
             {name: evaluation, **({"recall": RECALL} if evaluation.name == "safeground" else {})},
             {"top1": beside} if beside is not None else {},
-            calibrated={str(path): patch.record.get("data", {}).get("tuples", ()) for path, patch in loaded},
+            calibrated=calibrated_tuples(loaded),
             skip_unreadable=skip,
             similarities=similarities,
         )
@@ -187,7 +185,7 @@ def measure_variants(
         data_beside[metric] = extra.facts
         _merge(chance, {row: {metric: values["top1"]} for row, values in extra.chance.items()})
     facts["n"] = len(kept)
-    warnings = _overlap(data, digests, calibrated)
+    warnings = tuple(warn_of_overlap(data, digests, calibrated))
     measured = Measured(hits, chance, concepts, facts, left_out, warnings, known, data_beside)
     return _report(next(iter(evaluations)), variants, measured)
 
@@ -210,21 +208,6 @@ def _report(name: str, variants: Sequence[Variant], measured: Measured) -> Repor
         measured.warnings,
         measured.beside,
     )
-
-
-def _resolve(
-    spec: EvalSpec, layers: Sequence[tuple[str, Layer]], loaded: Sequence[tuple[Path, Patch]], host: Host
-) -> Recipe:
-    """Resolve the recipe; a patch says which model it belongs to, and each kind of data has its own default."""
-    own: dict[str, Any] = {"calibration.limit": None}
-    if spec.data == "classes":
-        own["data.name"] = "demo-objects"
-    sources = {patch.record.get("model", {}).get("source") for _, patch in loaded} - {None}
-    if len(sources) == 1:
-        own["model"] = sources.pop()
-    first = resolve([("evaluation", own), *layers], host)
-    split = default_split(first.data, "eval")
-    return resolve([("evaluation", own), ("data set", split), *layers], host)
 
 
 def _require_tuples(spec: EvalSpec) -> None:
@@ -260,34 +243,6 @@ def _load(spec: EvalSpec, recipe: Recipe) -> TupleSet | ClassSet | ClassSets:
     return data.select(chosen.limit, chosen.seed)
 
 
-def _variants(
-    recipe: Recipe,
-    loaded: Sequence[tuple[Path, Patch]],
-    adapter: Adapter,
-    files: ModelFiles,
-    host: Host,
-    *,
-    with_controls: bool,
-) -> list[Variant]:
-    variants = [Variant("base", {})]
-    names: set[str] = {"base"}
-    matched: list[tuple[str, Variant]] = []
-    for path, patch in loaded:
-        patch.require_base(files.checkpoint)
-        name = path.resolve().name
-        if name in names:
-            name = f"{name}-{len(names)}"
-        names.add(name)
-        variants.append(Variant(name, patch.changes, patch=str(path)))
-        if with_controls:
-            matched += [(name, control) for control in control_variants(patch, str(path), adapter, files, host)]
-    several = len(loaded) > 1
-    for name, control in matched:  # with several patches each has controls of its own
-        label = f"{control.name} ({name})" if several else control.name
-        variants.append(replace(control, name=label))
-    return variants
-
-
 def _knowledge_set(recipe: Recipe, asked: str | None, host: Host) -> ClassSet | None:
     name = asked
     if name is None:
@@ -320,14 +275,3 @@ def _merge(chance: Chance, more: Mapping[str, Mapping[str, float]]) -> None:
 
 def _skip(item: Unreadable) -> None:
     """The group is named in the report."""
-
-
-def _overlap(data: TupleSet, digests: dict[str, str], calibrated: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """Say what was calibrated on tuples that are now being evaluated: its numbers flatter it."""
-    here = set(data.digests(digests))
-    shared = {what: len(here & set(tuples)) for what, tuples in calibrated.items()}
-    return tuple(
-        f"{count} of the evaluated tuples also calibrated {what}: its numbers flatter it."
-        for what, count in shared.items()
-        if count
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -119,6 +120,18 @@ def promised(files: ModelFiles, key: str) -> TensorInfo:
         + (f"; the closest it has is {closest}." if closest else ", nor any like it."),
         "Check that config.json and the weights belong together, or download the model again.",
     )
+
+
+def settings_digest(folder: Path, names: Sequence[str]) -> str:
+    """Return a digest of those of the files that a model's folder has: what decides beside the weights.
+
+    An adapter names the files by which images and captions become tensors; `ModelFiles.settings` holds the digest.
+    """
+    digest = hashlib.sha256()
+    for name in names:
+        if (folder / name).is_file():
+            digest.update(name.encode() + (folder / name).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _has_prefix(source: str, prefix: str) -> bool:

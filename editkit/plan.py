@@ -195,7 +195,7 @@ def make_plan(layers: Sequence[tuple[str, Layer]], host: Host) -> Plan:
         sites = match_targets(recipe.targets, all_sites)
     plan = _with_counterparts(Plan(recipe, host, adapter, files, tuple(all_sites), tuple(sites), None))
     _require_sense(plan)
-    looking = [towers for tower in plan.towers if (towers := _looks_at(plan, tower))]
+    looking = [towers for tower in plan.towers if (towers := looks_at(plan, tower))]
     if not looking:
         return plan
     data = load_tuples(recipe.data, recipe.calibration)
@@ -227,7 +227,7 @@ def _meant_for(recipe: Recipe, targets: Sequence[str], sites: Sequence[Site]) ->
     return [(implied, {"targets": tuple(chosen)})] if implied else []
 
 
-def _looks_at(plan: Plan, tower: Tower) -> tuple[Tower, ...]:
+def looks_at(plan: Plan, tower: Tower) -> tuple[Tower, ...]:
     """Return the towers whose items the edit of one tower needs."""
     if plan.looks_across(tower):
         return TOWERS

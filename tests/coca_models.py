@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import pytest
 import torch
+from open_clip_models import library_model
 from PIL import Image
 from safetensors.torch import save_file
-from torch import Tensor
 
 PUBLISHED = ("coca_ViT-L-14", "coca_ViT-B-32")
 FUSED = "coca_ViT-fused"
@@ -69,27 +69,6 @@ def tiny_coca(folder: Path, like: str = PUBLISHED[0], *, archive: bool = False, 
     else:
         save_file(tensors, weights)
     return f"open_clip:{name}@{weights}"
-
-
-def library_model(source: str | Path) -> tuple[Any, Any, Any]:
-    """A checkpoint or a folder loaded by open_clip alone: model, image transform, tokenizer."""
-    name, _, weights = str(source).removeprefix("open_clip:").partition("@")
-    name = name if weights else f"local-dir:{source}"
-    model, _, transform = open_clip.create_model_and_transforms(name, pretrained=weights or None)
-    return model.eval(), transform, open_clip.get_tokenizer(name)
-
-
-def plain_coca(source: str) -> Callable[..., Tensor]:
-    """What embeds raw captions and images with open_clip alone."""
-    model, transform, tokenizer = library_model(source)
-
-    def embed(tower: str, items: Sequence[Any]) -> Tensor:
-        with torch.no_grad():
-            if tower == "text":
-                return model.encode_text(tokenizer(list(items)))
-            return model.encode_image(torch.stack([transform(item) for item in items]))
-
-    return embed
 
 
 def library_captions(source: str | Path, images: Sequence[Image.Image], length: int, **options: Any) -> list[str]:

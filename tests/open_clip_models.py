@@ -177,13 +177,17 @@ def bert_tokenizer(folder: Path) -> None:
     BertTokenizer(vocab=dict(_word_pieces())).save_pretrained(folder)
 
 
+def library_model(source: str | Path) -> tuple[Any, Any, Any]:
+    """A checkpoint or a folder loaded by open_clip alone: model, image transform, tokenizer."""
+    name, _, weights = str(source).removeprefix("open_clip:").partition("@")
+    name = name if weights else f"local-dir:{source}"
+    model, _, transform = open_clip.create_model_and_transforms(name, pretrained=weights or None)
+    return model.eval(), transform, open_clip.get_tokenizer(name)
+
+
 def plain_open_clip(source: str) -> Callable[..., Tensor]:
     """What embeds raw captions and images with open_clip alone."""
-    name, _, weights = source.removeprefix("open_clip:").partition("@")
-    local = name if weights else f"local-dir:{source}"
-    model, _, transform = open_clip.create_model_and_transforms(local, pretrained=weights or None)
-    model.eval()
-    tokenizer = open_clip.get_tokenizer(local)
+    model, transform, tokenizer = library_model(source)
 
     def embed(tower: str, items: Sequence[Any]) -> Tensor:
         with torch.no_grad():

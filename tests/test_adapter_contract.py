@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +11,7 @@ import pluggy
 import pytest
 import torch
 from models import OPEN_CLIP, tiny_clip, tiny_open_clip
+from open_clip_models import plain_open_clip
 from torch import Tensor
 
 from editkit.plugins import Component, Host
@@ -27,14 +28,6 @@ POSITIONS = "text_model.embeddings.position_embedding"
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_clip(tmp_path_factory.mktemp("clip") / "model")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 # The libraries themselves, one item at a time
@@ -57,24 +50,6 @@ def plain_transformers(source: str) -> Callable[..., Tensor]:
             else:
                 rows = [model.get_image_features(**processor(images=item, return_tensors="pt")) for item in items]
         return torch.cat([row.pooler_output for row in rows])
-
-    return embed
-
-
-def plain_open_clip(source: str) -> Callable[..., Tensor]:
-    import open_clip
-
-    name, _, weights = source.removeprefix("open_clip:").partition("@")
-    local = f"local-dir:{source}"
-    model, _, transform = open_clip.create_model_and_transforms(name if weights else local, pretrained=weights or None)
-    model.eval()
-    tokenizer = open_clip.get_tokenizer(name if weights else local)
-
-    def embed(tower: str, items: Sequence[Any]) -> Tensor:
-        with torch.no_grad():
-            if tower == "text":
-                return model.encode_text(tokenizer(list(items)))
-            return model.encode_image(torch.stack([transform(item) for item in items]))
 
     return embed
 

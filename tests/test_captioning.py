@@ -9,12 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from caption_samples import BATCH, TUPLES, WORDS, caption, prepare
 from coca_models import tiny_coca
 from models import elements
@@ -29,14 +27,6 @@ from editkit.results.schema import checker
 
 HERE = Path(__file__).parent
 METRICS = ("RougeL", "Bleu-1", "Bleu-2", "Bleu-3", "Bleu-4", "corpus-Bleu", "CIDEr")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,11 @@ from typing import Any
 import open_clip
 import pytest
 import torch
-from coca_models import FUSED, PUBLISHED, library_model, plain_coca, tiny_coca, tiny_settings
+from coca_models import FUSED, PUBLISHED, tiny_coca, tiny_settings
 from command_line import cache_at, done
 from models import table
 from naive import relative
+from open_clip_models import library_model, plain_open_clip
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -33,14 +33,6 @@ LIKE = pytest.mark.parametrize("like", [*PUBLISHED, FUSED])
 BOTH_TOWERS = pytest.mark.parametrize("tower", TOWERS)
 CAPTIONS = ("a dog", "Stop! A red bicycle leans against the old brick wall", "word " * 100)
 BEGIN, END = 49406, 49407
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +61,17 @@ def embedded(model: LoadedCoca, tower: Tower) -> Tensor:
 @pytest.mark.parametrize("archive", [False, True], ids=["safetensors", "torch archive"])
 @pytest.mark.parametrize("like", PUBLISHED)
 def test_coca_keeps_the_contract(tmp_path: Path, like: str, archive: bool) -> None:
-    check_adapter("coca", tiny_coca(tmp_path / "model", like, archive=archive), library=plain_coca)
+    check_adapter("coca", tiny_coca(tmp_path / "model", like, archive=archive), library=plain_open_clip)
 
 
 def test_a_pool_whose_maps_are_rows_of_one_tensor_keeps_it_too(tmp_path: Path) -> None:
-    check_adapter("coca", tiny_coca(tmp_path / "model", FUSED), library=plain_coca)
+    check_adapter("coca", tiny_coca(tmp_path / "model", FUSED), library=plain_open_clip)
 
 
 def test_a_coca_without_a_pool_keeps_it_too(tmp_path: Path) -> None:
     source = tiny_coca(tmp_path / "model", FUSED, attentional_pool=False)
     assert not [site for site in opened(source)[1] if site.role.startswith("pool.")]
-    check_adapter("coca", source, library=plain_coca)
+    check_adapter("coca", source, library=plain_open_clip)
 
 
 def test_coca_is_known_by_its_architectures_name_and_a_folder_by_its_decoder(source_of: Any, tmp_path: Path) -> None:
@@ -267,7 +259,7 @@ def test_an_edit_of_attention_outputs_changes_what_open_clip_embeds(
 ) -> None:
     source = source_of(like)
     saved = edit(source, pairs, tmp_path, "text:attn.out", "vision:attn.out")
-    base, edited = plain_coca(source), plain_coca(str(saved))
+    base, edited = plain_open_clip(source), plain_open_clip(str(saved))
     mine, _, _ = opened(str(saved))
     for tower in TOWERS:
         theirs = edited(tower, items(tower))
@@ -289,7 +281,7 @@ def test_an_edit_of_the_pool_changes_what_open_clip_embeds(
     saved = edit(source, pairs, tmp_path, f"vision:pool.attn.{role}")
     (key,) = changed(source, saved)
     assert key.startswith(f"{POOL}.")
-    assert relative(plain_coca(str(saved))("vision", noise()), plain_coca(source)("vision", noise())) >= 1e-4
+    assert relative(plain_open_clip(str(saved))("vision", noise()), plain_open_clip(source)("vision", noise())) >= 1e-4
     if like == FUSED and role != "out":
         old, new = library_model(source)[0].state_dict()[key], library_model(saved)[0].state_dict()[key]
         parts = [torch.equal(a, b) for a, b in zip(old.chunk(3), new.chunk(3), strict=True)]

@@ -82,7 +82,7 @@ def test_the_revision_names_the_weights(folder: Path, tmp_path: Path) -> None:
 def test_the_revision_of_a_hub_model_is_its_commit(folder: Path, tmp_path: Path) -> None:
     snapshot = tmp_path / "models--org--chat" / "snapshots" / ("c0ffee" * 6 + "c0de")
     shutil.copytree(folder, snapshot)
-    chat = LocalChat("org/chat@main", device="cpu", dtype="auto", batch_size=1, max_new_tokens=4)
+    chat = LocalChat(LLMOptions(model="org/chat@main", **LOCAL))
     chat.source.folder = snapshot
     assert chat.revision == f"org/chat@{snapshot.name}"
 
@@ -116,7 +116,7 @@ def test_a_template_that_drops_the_text_is_an_error(template: str) -> None:
 def test_a_model_that_would_reason_first_is_asked_not_to(tmp_path: Path) -> None:
     thinks = CHAT + "{% if enable_thinking is not defined or enable_thinking %}<think>{% endif %}"
     tokenizer = tokenizer_for(["a"], thinks)
-    chat = LocalChat(str(saved(tmp_path, new_model(tokenizer), tokenizer)), **LOCAL)
+    chat = LocalChat(LLMOptions(model=str(saved(tmp_path, new_model(tokenizer), tokenizer)), **LOCAL))
     prompts: list[str] = []
     chat.complete = lambda given, on_item: prompts.extend(given) or []  # type: ignore[method-assign, func-returns-value]
     chat.answers([question("a dog")], print)

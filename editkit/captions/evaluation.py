@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,23 @@ from editkit.captions.plan import Batch, plan_batches
 from editkit.captions.report import CaptionReport
 from editkit.captions.run import Place, caption_missing
 from editkit.captions.settings import Settings
-from editkit.controls import control_variants
 from editkit.datasets.tuples import TupleSet
 from editkit.errors import OutputError, RecipeError
+from editkit.evaluated import (
+    LoadedPatches,
+    calibrated_tuples,
+    evaluated_variants,
+    evaluation_recipe,
+    warn_of_overlap,
+)
 from editkit.loaded import load_captioner
 from editkit.loading import resolve_device
 from editkit.opening import open_model
 from editkit.patch import Patch
-from editkit.plan import default_split
 from editkit.plugins import Host
 from editkit.progress import Stage, silent
 from editkit.protocols import ModelFiles
-from editkit.recipe import Layer, Recipe, resolve
+from editkit.recipe import Layer, Recipe
 from editkit.results.provenance import describe_run
 from editkit.results.store import RUNS, digest_of, save_report
 from editkit.variants import Variant
@@ -80,10 +84,7 @@ def run_captioning(
     place = Place(resolve_device(recipe.compute.device), device_map)
     data = _load(recipe)
     adapter, files = open_model(recipe.model, host)
-    variants = _variants(loaded, files)
-    if controls:
-        matched = [control_variants(patch, str(path), adapter, files, host) for path, patch in loaded]
-        variants += _labelled(matched, [variant.name for variant in variants[1:]])
+    variants = evaluated_variants(loaded, adapter, files, host, with_controls=controls)
     digests: dict[str, str] = {}
     settings = _settings(recipe, options, files, data.fingerprint(digests))
     folder = output or RUNS / f"captions-{settings.digest}"
@@ -103,7 +104,7 @@ def run_captioning(
     made = assemble(variants, kept, data, chosen, settings, stage)
     report: Any = {
         **made.report,
-        "warnings": [*made.report["warnings"], *_overlap(data, digests, loaded)],
+        "warnings": [*made.report["warnings"], *warn_of_overlap(data, digests, calibrated_tuples(loaded), "captioned")],
         "notes": list(files.notes),
         "run": describe_run(recipe, files, settings.identity, loaded, options, place.kind),
     }
@@ -116,14 +117,8 @@ def run_captioning(
     return Captioned(report, folder, tuple(host.finished(report, folder)))
 
 
-def _resolve(layers: Sequence[tuple[str, Layer]], loaded: Sequence[tuple[Path, Patch]], host: Host) -> Recipe:
-    own: dict[str, Any] = {"calibration.limit": None, "compute.batch_size": BATCH_SIZE}
-    sources = {patch.record.get("model", {}).get("source") for _, patch in loaded} - {None}
-    if len(sources) == 1:
-        own["model"] = sources.pop()
-    first = resolve([("evaluation", own), *layers], host)
-    split = default_split(first.data, "eval")
-    recipe = resolve([("evaluation", own), ("data set", split), *layers], host)
+def _resolve(layers: Sequence[tuple[str, Layer]], loaded: LoadedPatches, host: Host) -> Recipe:
+    recipe = evaluation_recipe({"compute.batch_size": BATCH_SIZE}, layers, loaded, host)
     if recipe.compute.autocast != "none":
         raise RecipeError(
             f"compute.autocast = '{recipe.compute.autocast}': captions are generated in the dtype of the weights.",
@@ -141,29 +136,6 @@ def _load(recipe: Recipe) -> TupleSet:
             "Give --data visu:FOLDER or pairs:FILE.",
         )
     return data.whole().select(chosen.concepts, chosen.limit, chosen.per_concept, chosen.seed)
-
-
-def _variants(loaded: Sequence[tuple[Path, Patch]], files: ModelFiles) -> list[Variant]:
-    """Return the base and the patches, numbered where two have one name."""
-    variants = [Variant("base", {})]
-    for path, patch in loaded:
-        patch.require_base(files.checkpoint)
-        name = path.resolve().name
-        taken = {variant.name for variant in variants}
-        numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
-        free = next(one for one in numbered if one not in taken)
-        variants.append(Variant(free, patch.changes, patch=str(path)))
-    return variants
-
-
-def _labelled(matched: Sequence[Sequence[Variant]], patches: Sequence[str]) -> list[Variant]:
-    """Return the controls of all patches; with several patches each says whose it is."""
-    several = len(patches) > 1
-    return [
-        replace(control, name=f"{control.name} ({patch})") if several else control
-        for patch, controls in zip(patches, matched, strict=True)
-        for control in controls
-    ]
 
 
 def _settings(recipe: Recipe, options: CaptioningOptions, files: ModelFiles, fingerprint: str) -> Settings:
@@ -195,14 +167,3 @@ def _open(folder: Path, variant: Variant, settings: Settings, batches: Sequence[
     plain = re.sub(r"[^\w.-]+", "-", variant.name)
     path = folder / (f"{plain}-{digest[:8]}.jsonl" if digest else f"{plain}.jsonl")
     return CaptionFile.open(path, replace(settings, patch=digest or None), batches)
-
-
-def _overlap(data: TupleSet, digests: dict[str, str], loaded: Sequence[tuple[Path, Patch]]) -> list[str]:
-    """Say what was calibrated on tuples that are now captioned: its numbers flatter it."""
-    here = set(data.digests(digests))
-    shared = {path: len(here & set(patch.record.get("data", {}).get("tuples", ()))) for path, patch in loaded}
-    return [
-        f"{number} of the captioned tuples also calibrated {path}: its numbers flatter it."
-        for path, number in shared.items()
-        if number
-    ]

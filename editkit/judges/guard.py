@@ -47,13 +47,7 @@ class Guard:
 
     def __init__(self, options: GuardOptions) -> None:
         self.options = options
-        self._chat = LocalChat(
-            options.model,
-            device=options.device,
-            dtype=options.dtype,
-            batch_size=options.batch_size,
-            max_new_tokens=options.max_new_tokens,
-        )
+        self._chat = LocalChat(options)
 
     @property
     def revision(self) -> str:

@@ -38,14 +38,7 @@ class LLMJudge:
             return Endpoint(self.options)
         from editkit.judges.local import LocalChat
 
-        options = self.options
-        return LocalChat(
-            options.model,
-            device=options.device,
-            dtype=options.dtype,
-            batch_size=options.batch_size,
-            max_new_tokens=options.max_new_tokens,
-        )
+        return LocalChat(self.options)
 
     @property
     def revision(self) -> str:

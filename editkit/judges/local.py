@@ -12,6 +12,7 @@ from torch import Tensor
 from editkit.errors import ModelError
 from editkit.judges.answers import Answer
 from editkit.judges.chat_template import written
+from editkit.judges.options import GuardOptions, LLMOptions
 from editkit.judges.prompt import Message
 from editkit.judges.source import Source
 from editkit.loading import resolve_device
@@ -24,10 +25,9 @@ if TYPE_CHECKING:
 class LocalChat:
     """A model folder or hub id; its tokenizer and weights are read when the first question comes."""
 
-    def __init__(self, name: str, *, device: str, dtype: str, batch_size: int, max_new_tokens: int) -> None:
-        self.source = Source(name)
-        self.device, self.dtype = device, dtype
-        self.batch_size, self.max_new_tokens = batch_size, max_new_tokens
+    def __init__(self, options: LLMOptions | GuardOptions) -> None:
+        self.options = options
+        self.source = Source(options.model)
 
     @property
     def revision(self) -> str:
@@ -59,7 +59,7 @@ class LocalChat:
             ModelError: it cannot be loaded.
         """
         model: PreTrainedModel = self.source.load_weights(
-            "AutoModelForCausalLM", device=resolve_device(self.device), dtype=self.dtype
+            "AutoModelForCausalLM", device=resolve_device(self.options.device), dtype=self.options.dtype
         )
         return model
 
@@ -78,7 +78,7 @@ class LocalChat:
                 do_sample=False,
                 num_beams=1,
                 repetition_penalty=1.0,  # a folder's own settings are for chatting
-                max_new_tokens=self.max_new_tokens,
+                max_new_tokens=self.options.max_new_tokens,
                 pad_token_id=self.tokenizer.pad_token_id,
             )
             new = tokens[:, inputs["input_ids"].shape[1] :]
@@ -105,16 +105,16 @@ class LocalChat:
         on_item: Advance,
     ) -> Iterator[Any]:
         context = getattr(self.model.config, "max_position_embeddings", None) or float("inf")
-        for start in range(0, len(prompts), self.batch_size):
-            batch = list(prompts[start : start + self.batch_size])
+        for start in range(0, len(prompts), self.options.batch_size):
+            batch = list(prompts[start : start + self.options.batch_size])
             ids = self.tokenizer(batch, add_special_tokens=False)["input_ids"]  # the template wrote them
-            kept = [row for row in ids if len(row) + self.max_new_tokens <= context]
+            kept = [row for row in ids if len(row) + self.options.max_new_tokens <= context]
             done: Iterator[Any] = iter(())
             if kept:
                 padded = self.tokenizer.pad({"input_ids": kept}, return_tensors="pt").to(self.model.device)
                 done = iter(work({name: padded[name] for name in ("input_ids", "attention_mask")}))
             for row in ids:
-                if len(row) + self.max_new_tokens <= context:
+                if len(row) + self.options.max_new_tokens <= context:
                     yield next(done)
                 else:
                     yield refuse(f"its {len(row):,} tokens leave no room for an answer in a context of {context:,}")

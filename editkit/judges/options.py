@@ -30,6 +30,9 @@ ENDPOINT_ONLY = (
 )
 
 
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+
 class LLMOptions(Options):
     """A chat model here, or behind an OpenAI-compatible endpoint."""
 
@@ -42,7 +45,7 @@ class LLMOptions(Options):
     max_new_tokens: Annotated[int, Field(ge=4)] = Field(default=16, description="longest answer, in tokens")
     batch_size: Count = Field(default=8, description="texts judged at once, here")
     device: str = Field(default="auto", description="torch device of a model here")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(default="auto", description="of a model here")
+    dtype: DType = Field(default="auto", description="of a model here")
     key_variable: str = Field(
         default="OPENAI_API_KEY", description="environment variable that holds the endpoint's key; never the key itself"
     )
@@ -103,7 +106,7 @@ class GuardOptions(Options):
     max_new_tokens: Annotated[int, Field(ge=16)] = Field(default=64, description="longest answer, in tokens")
     batch_size: Count = Field(default=8, description="texts judged at once")
     device: str = Field(default="auto", description="torch device")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(default="auto", description="dtype of the weights")
+    dtype: DType = Field(default="auto", description="dtype of the weights")
 
 
 class ToxicityOptions(Options):

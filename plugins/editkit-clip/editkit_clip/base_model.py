@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from editkit.errors import ModelError
 from editkit.hub import fetch
-from editkit_clip.processing import settings_digest, tower_config
+from editkit.models import settings_digest
+from editkit_clip.processing import tower_config
 
 What = Literal["tokenizer", "image processor"]
 VOCABULARIES = ("tokenizer.json", "vocab.json")

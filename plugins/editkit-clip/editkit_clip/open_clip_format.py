@@ -14,14 +14,13 @@ from editkit.checkpoint import Checkpoint
 from editkit.conversion import converted, converted_folder
 from editkit.environment import library_errors
 from editkit.errors import ModelError, did_you_mean
-from editkit.models import local_folder, read_json
+from editkit.models import local_folder, read_json, settings_digest
 from editkit.protocols import ModelFiles
 from editkit.site import TOWERS, Site, Tower
 from editkit.specs import NoOptions
 from editkit_clip.open_clip_model import LoadedOpenClip
 from editkit_clip.open_clip_text import CONFIG, TOKENIZER_FILES, make_tokenizer
 from editkit_clip.open_clip_towers import tower_sites
-from editkit_clip.processing import settings_digest
 
 
 class OpenClip:

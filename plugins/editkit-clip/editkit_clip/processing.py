@@ -1,15 +1,14 @@
-"""What CLIP's formats share: padding, the token mask, configs, and errors of the libraries in two lines."""
+"""What CLIP's formats share: padding, the token mask, configs, and the check that all tensors were there."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from editkit.errors import ModelError
 from editkit.site import Tower
 
 
@@ -28,13 +27,19 @@ def first_end_mask(ids: Tensor, end: int) -> Tensor:
     return ends_before == 0
 
 
-def settings_digest(folder: Path, names: Sequence[str]) -> str:
-    """Return a digest of the files that decide how images and captions become tensors."""
-    digest = hashlib.sha256()
-    for name in names:
-        if (folder / name).is_file():
-            digest.update(name.encode() + (folder / name).read_bytes())
-    return digest.hexdigest()[:16]
+def refuse_lacking(source: str, info: Mapping[str, Any]) -> None:
+    """Check what `from_pretrained` says of its loading: it fills lacking tensors with noise and goes on.
+
+    Raises:
+        ModelError: the checkpoint lacks tensors of the model, or has them in another shape.
+    """
+    lacking = sorted(map(str, info["missing_keys"] or info["mismatched_keys"]))
+    if lacking:
+        raise ModelError(
+            f"{source} lacks {len(lacking)} of its model's tensors, or has them in another shape: "
+            f"{', '.join(lacking[:3])} ...",
+            "Check that config.json and the weights belong together, or download the model again.",
+        )
 
 
 def tower_config(config: Mapping[str, Any], tower: Tower) -> dict[str, Any]:

@@ -13,13 +13,12 @@ from torch.nn import functional
 from editkit.checkpoint import Checkpoint
 from editkit.conversion import converted_folder
 from editkit.environment import library_errors
-from editkit.errors import ModelError
 from editkit.models import local_folder, promised, read_json
 from editkit.protocols import ModelFiles
 from editkit.site import Role, Site, Tower
 from editkit.specs import NoOptions
 from editkit_clip.base_model import Part, digest_of, find_parts, notes_on
-from editkit_clip.processing import first_end_mask, pad, tower_config
+from editkit_clip.processing import first_end_mask, pad, refuse_lacking, tower_config
 
 LAYERS: Mapping[Tower, str] = {"text": "text_model.encoder.layers", "vision": "vision_model.encoder.layers"}
 MODULES: Mapping[Role, str] = {
@@ -77,13 +76,7 @@ class TransformersClip:
             model, info = _architecture(towers).from_pretrained(
                 files.checkpoint.root, dtype=getattr(torch, dtype), output_loading_info=True
             )
-            if info["missing_keys"] or info["mismatched_keys"]:
-                lacking = sorted(map(str, info["missing_keys"] or info["mismatched_keys"]))
-                raise ModelError(
-                    f"{files.source} lacks {len(lacking)} of its model's tensors, or has them in another shape: "
-                    f"{', '.join(lacking[:3])} ...",
-                    "Check that config.json and the weights belong together, or download the model again.",
-                )
+            refuse_lacking(files.source, info)
             made = {  # the config is the model's: a base's folder has none
                 tower: kinds[tower].from_pretrained(place, config=model.config) for tower, place in places.items()
             }

@@ -12,14 +12,14 @@ from editkit.checkpoint import Checkpoint
 from editkit.conversion import converted_folder
 from editkit.environment import library_errors
 from editkit.errors import ModelError
-from editkit.models import local_folder, read_json
+from editkit.models import local_folder, read_json, settings_digest
 from editkit.protocols import ModelFiles
 from editkit.site import Role, Site, Tower
 from editkit.specs import NoOptions
 from editkit_llava.architecture import drops_first_token, feature_layers, language_depth, part_type
 from editkit_llava.model import LoadedLlava
 from editkit_llava.names import architecture_names, checkpoint_keys, published_name
-from editkit_llava.processing import require_vocabulary, settings_digest
+from editkit_llava.processing import SETTINGS, require_vocabulary
 from editkit_llava.towers import load_towers
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Llava:
         config = read_json(folder / "config.json")
         feature_layers(config)
         notes = () if language_depth(config) else (_vision_only(config),)
-        digest = settings_digest(folder)
+        digest = settings_digest(folder, SETTINGS)
         return ModelFiles(source, Checkpoint.open(folder), config, "llava", digest, no_joint_space=APART, notes=notes)
 
     def sites(self, files: ModelFiles) -> list[Site]:

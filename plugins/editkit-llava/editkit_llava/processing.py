@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -58,12 +57,3 @@ def require_vocabulary(source: str, folder: Path) -> None:
             f"{source} has no tokenizer: neither of {' and '.join(VOCABULARIES)} is there.",
             "Copy the tokenizer files of the model it was trained from into the folder.",
         )
-
-
-def settings_digest(folder: Path) -> str:
-    """Return a digest of the files that decide how images and captions become embeddings, but for the weights."""
-    digest = hashlib.sha256()
-    for name in SETTINGS:
-        if (folder / name).is_file():
-            digest.update(name.encode() + (folder / name).read_bytes())
-    return digest.hexdigest()[:16]

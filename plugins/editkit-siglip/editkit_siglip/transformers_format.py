@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -12,11 +11,11 @@ from editkit.checkpoint import Checkpoint
 from editkit.conversion import converted_folder
 from editkit.environment import library_errors
 from editkit.errors import ModelError
-from editkit.models import local_folder, promised, read_json
+from editkit.models import local_folder, promised, read_json, settings_digest
 from editkit.protocols import ModelFiles
 from editkit.site import Role, Site, Tower
 from editkit.specs import NoOptions
-from editkit_clip.processing import settings_digest, tower_config
+from editkit_clip.processing import refuse_lacking, tower_config
 from editkit_clip.transformers_format import LAYERS, MODULES
 from editkit_siglip.transformers_model import LoadedSiglip
 
@@ -89,7 +88,7 @@ class TransformersSiglip:
             )
         with library_errors(f"The SigLIP model {files.source} cannot be loaded"):
             model, info = AutoModel.from_pretrained(folder, dtype=getattr(torch, dtype), output_loading_info=True)
-            _refuse_lacking(files.source, info)
+            refuse_lacking(files.source, info)
             tokenizer = AutoTokenizer.from_pretrained(folder) if "text" in towers else None
             processor = AutoImageProcessor.from_pretrained(folder) if "vision" in towers else None
         if "text" not in towers:
@@ -133,13 +132,3 @@ def _site(files: ModelFiles, tower: Tower, layer: int, role: Role, module: str) 
 def _shape(files: ModelFiles, key: str) -> tuple[int, int]:
     rows, columns = promised(files, key).shape
     return rows, columns
-
-
-def _refuse_lacking(source: str, info: Mapping[str, Any]) -> None:
-    lacking = sorted(map(str, info["missing_keys"] or info["mismatched_keys"]))
-    if lacking:
-        raise ModelError(
-            f"{source} lacks {len(lacking)} of its model's tensors, or has them in another shape: "
-            f"{', '.join(lacking[:3])} ...",
-            "Check that config.json and the weights belong together, or download the model again.",
-        )
