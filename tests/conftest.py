@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
@@ -22,15 +24,34 @@ if TYPE_CHECKING:
 
 GOLDEN = Path(__file__).parent / "golden"
 PAIRS = 12
+NUMBERS = count()
 
 settings.register_profile("editkit", derandomize=True, deadline=None, database=None, max_examples=40)
 settings.load_profile("editkit")
 
 
+def pytest_collection_finish() -> None:
+    """Exempt the imported libraries, millions of objects, from garbage collection: edits collect after each model."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Let the interpreter's end find them again: libraries complain of what is left."""
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all tests' caches."""
+    return tmp_path_factory.mktemp("caches")
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+def own_cache(caches: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, so that no test is served what another one stored."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = caches / str(next(NUMBERS))
+    folder.mkdir()
     monkeypatch.setenv("EDITKIT_CACHE_DIR", str(folder))
     return folder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,10 +97,16 @@ def main(args: list[str] | None = None) -> int:
     return 0
 
 
+@cache
+def _commands() -> Any:
+    """Build the commands once in a process, however often it calls `main`."""
+    return typer.main.get_command(app)
+
+
 def _run(args: list[str] | None) -> None:
     """Run the command line; an import that failed for a known reason becomes an error with its remedy."""
     try:
-        app(args, prog_name="editkit")
+        _commands()(args, prog_name="editkit")
     except EditkitError:
         raise
     except Exception as error:
