@@ -81,6 +81,12 @@ def evaluate(
         shared["data.profile"] = profile
     layers = [(origin(recipe), read_recipe(recipe))] if recipe is not None else []
     layers += [("flag", shared), ("--set", parse_settings(settings or []))]
+    chooser = next((flag for flag, value in (("--sets", sets), ("--profile", profile)) if value is not None), None)
+    if chooser and not any("data.name" in layer for _, layer in layers):
+        raise RecipeError(
+            f"{chooser} chooses among sets of labelled images in a folder, and no folder was named.",
+            "Add --data zeroshot:DIR",
+        )
     if output is not None:
         check_new_file(output)  # now, not after the work
     host = default_host()
