@@ -7,9 +7,9 @@ from itertools import product
 import numpy as np
 import pytest
 
-from editkit.captions.measures import Average, Share, change, rate, value
 from editkit.captions.metrics import load_metrics
 from editkit.captions.scores import derangement
+from editkit.evals.measures import Average, Share, change, rate, value
 from editkit.evals.statistics import mcnemar, wilson
 
 DRAW = np.random.default_rng(5)

@@ -12,8 +12,8 @@ from warnings import catch_warnings
 import numpy as np
 import pytest
 
-from editkit.captions.measures import value
 from editkit.captions.metrics import load_metrics, words
+from editkit.evals.measures import value
 
 WORDS = ("a", "the", "dog", "cat", "red", "runs", "sits", "park", "in")
 

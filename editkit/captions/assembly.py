@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from editkit.captions.file import CaptionFile
-from editkit.captions.judging import Caption, Chosen, judge_all
 from editkit.captions.metrics import load_metrics
 from editkit.captions.options import Side
 from editkit.captions.report import CaptionReport, build_row
@@ -15,10 +14,21 @@ from editkit.captions.settings import Settings
 from editkit.datasets.tuples import Item, LeftOut, TupleSet, refuse_if_most_are_missing
 from editkit.evals.report import SCHEMA, DataFacts, Omission
 from editkit.judges import Verdict
+from editkit.judges.panel import Chosen, judge_all
 from editkit.progress import Stage
 from editkit.variants import Variant
 
 NAME = "captioning"
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What `model` said of an image."""
+
+    model: str
+    id: str
+    side: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,8 @@ def assemble(
         for row in files[variant.name].rows
         if row.caption is not None and (row.id, row.side) not in bad
     ]
-    verdicts = judge_all(judges, captions, stage)
+    ids = [f"{caption.model}/{caption.side}/{caption.id}" for caption in captions]
+    verdicts = judge_all(judges, [caption.text for caption in captions], ids, stage)
     compare, missing = load_metrics()
     told = {variant.name: _told(variant, captions, verdicts, data, settings.sides) for variant in variants}
     rows, warnings, base = [], [], None

@@ -12,7 +12,6 @@ from typing import Any
 
 from editkit.captions.assembly import NAME, assemble
 from editkit.captions.file import CaptionFile
-from editkit.captions.judging import choose_judges, write_verdicts
 from editkit.captions.options import CaptioningOptions
 from editkit.captions.plan import Batch, plan_batches
 from editkit.captions.report import CaptionReport
@@ -27,6 +26,7 @@ from editkit.evaluated import (
     evaluation_recipe,
     warn_of_overlap,
 )
+from editkit.judges.panel import choose_judges, write_verdicts
 from editkit.loaded import load_captioner
 from editkit.loading import resolve_device
 from editkit.opening import open_model
@@ -110,7 +110,7 @@ def run_captioning(
     }
     digest = digest_of(report)
     for label, said in made.verdicts.items():
-        write_verdicts(folder / f"verdicts-{label}-{digest}.jsonl", made.captions, said)
+        write_verdicts(folder / f"verdicts-{label}-{digest}.jsonl", list(map(vars, made.captions)), said)
     path = folder / f"eval-{NAME}-{digest}.json"
     if not path.exists():  # its name says what is in it
         save_report(report, path)

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from editkit.captions.measures import Average, Scores
 from editkit.errors import InstallError
+from editkit.evals.measures import Average, Scores
 from editkit.judges.libraries import library
 
 ORDERS = (1, 2, 3, 4)

@@ -11,15 +11,15 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from editkit.captions.judging import JudgeFacts, count_states
-from editkit.captions.measures import Measure, change, rate
 from editkit.captions.options import Side
 from editkit.captions.scores import Scored, Told
 from editkit.errors import DataError
 from editkit.evals.embeddings import Integers
+from editkit.evals.measures import Measure, change, rate
 from editkit.evals.report import Change, DataFacts, Omission, Rate
 from editkit.judges import State
 from editkit.judges.agreement import Agreement, agreements
+from editkit.judges.panel import JudgeFacts, count_states
 
 
 class CaptionRow(TypedDict):

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from editkit.captions.judging import measures_of
-from editkit.captions.measures import Measure, Share, value
 from editkit.captions.metrics import Compare, words
 from editkit.captions.options import SIDES, Side
 from editkit.evals.embeddings import Integers
+from editkit.evals.measures import Measure, Share, value
 from editkit.judges import Verdict
+from editkit.judges.panel import measures_of
 
 REFERENCES = SIDES
 """Which captions of a tuple what was said is compared with: the unsafe one, as released, and the safe one."""

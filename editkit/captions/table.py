@@ -13,6 +13,7 @@ from editkit.captions.report import CaptionReport, CaptionRow
 from editkit.captions.scores import REFERENCES
 from editkit.evals.layout import change_text, p_text
 from editkit.evals.report import Rate
+from editkit.judges.table import print_agreement, print_judge
 
 
 def render(report: CaptionReport, console: Console) -> None:
@@ -69,21 +70,11 @@ def _print_judges(console: Console, report: CaptionReport) -> None:
     """Say of how many captions there is no verdict, and how far judges agree."""
     rows = [*report["models"], *report["controls"]]
     for label, facts in report["judges"].items():
-        lost: Counter[str] = Counter()
-        for row in rows:
-            for counts in (judges[label] for judges in row["judged"].values()):
-                lost.update(counts)
-        told = f"{lost['judged']:,} judged, {lost['unparsable']:,} unparsable, {lost['failed']:,} failed"
-        console.print(f"Judge {label}: {facts['revision']}; {told}", style="dim", markup=False)
+        print_judge(console, label, facts, (judges[label] for row in rows for judges in row["judged"].values()))
     for row in rows:
         for side, pairs in row["agreement"].items():
             for pair in pairs:
-                kappa = pair["kappa"]["value"]
-                told = (
-                    f"agree on {_rate(pair['agreement'])} % of {pair['agreement']['n']:,} (chance {pair['chance']:.1f})"
-                )
-                kappas = "" if kappa is None else f", kappa {kappa:.2f}"
-                console.print(f"{row['name']}, {side}: {' and '.join(pair['judges'])} {told}{kappas}", markup=False)
+                print_agreement(console, f"{row['name']}, {side}", pair)
 
 
 def _group(against: str) -> str:

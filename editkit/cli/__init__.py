@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from editkit.cli import apply as files
-from editkit.cli import captioning, diff, evaluate, plugins, recipes, results, show
+from editkit.cli import captioning, diff, evaluate, judge, plugins, recipes, results, show
 from editkit.cli.console import err, note
 from editkit.cli.edit import EDIT_HELP, PLAN_HELP, edit_command
 from editkit.errors import EditkitError
@@ -58,6 +58,7 @@ app.command("show")(show.show)
 app.command("diff")(diff.diff)
 app.command("eval")(evaluate.evaluate)
 app.command("eval captioning")(captioning.captioning)
+app.command("judge")(judge.judge)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(results.app, name="results")

@@ -33,7 +33,7 @@ _LAYOUTS = {
 def layout_of(report: Report) -> Layout:
     """Return the layout of a report's evaluation; one of another plugin leads with its first four metrics."""
     name, metrics = report["evaluation"], report["models"][0]["metrics"]
-    if name == "captioning":  # SIDE:METRIC:AGAINST
+    if name in ("captioning", "judge"):  # SIDE:METRIC:AGAINST
         first = tuple(metric for metric in metrics if metric.split(":")[1] in ("pct_NSFW", "RougeL"))
     else:
         first = tuple(metric for metric in metrics if not is_knowledge(metric))[:4]

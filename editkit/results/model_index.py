@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from huggingface_hub import EvalResult, ModelCardData
 
 from editkit.evals.layout import layout_of
+from editkit.evals.retrieval import DIRECTIONS
 from editkit.results.parts import Part, parts_of
 from editkit.results.read import RecordError, Stored
 from editkit.results.schema import Report, Row
@@ -23,8 +24,13 @@ def as_model_index(runs: Sequence[Stored], patch: str | None = None) -> str:
         patch: the edit that the card is of, by its name in the reports; needed where they hold several.
 
     Raises:
-        RecordError: the runs are of several edits, or none is called `patch`.
+        RecordError: the runs are of several edits or of no model, or none is called `patch`.
     """
+    for run in runs:
+        if run.report["evaluation"] == "judge":
+            raise RecordError(
+                f"{run.path} judged what was there already, and no model.", "Export runs of `editkit eval` alone."
+            )
     edits = list(dict.fromkeys(row["name"] for run in runs for row in run.report["models"][1:]))
     if patch is None and len(edits) > 1:
         raise RecordError(
@@ -76,7 +82,7 @@ def _results(part: Part, row: Row) -> list[EvalResult]:
         kind = metric
         if metric in TYPES:
             (task, title), kind = ACCURACY, TYPES[metric]
-        elif "-" in name:  # a direction of retrieval
+        elif name in DIRECTIONS:
             (task, title), kind = RECALL, f"recall_at_{k or 1}"
         results.append(
             EvalResult(

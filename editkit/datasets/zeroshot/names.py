@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.resources import files
+from typing import Any
 
 from editkit.errors import InstallError
 
@@ -42,7 +43,7 @@ def _synsets(file: str) -> list[str]:
     return files("timm.data").joinpath("_info", file).read_text().split()
 
 
-def _library(module: str, package: str):  # type: ignore[no-untyped-def]
+def _library(module: str, package: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Judges of captions: which were chosen, what they said of each caption, and how often they said unsafe.
+"""The judges of one run: which were chosen, what they said of each item, and how often they said unsafe.
 
 A judge is chosen by name, or as LABEL=NAME where two of one kind are compared; its options are `judge.LABEL.OPTION`.
 """
@@ -10,12 +10,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 
-from editkit.captions.measures import Average, Measure, Share
 from editkit.errors import RecipeError, did_you_mean
+from editkit.evals.measures import Average, Measure, Share
 from editkit.judges import Judge, State, Verdict
 from editkit.plugins import Host
 from editkit.progress import Stage
@@ -23,6 +23,7 @@ from editkit.recipe import validate_options
 from editkit.specs import JudgeSpec
 
 ROOT = "judge."
+Content = Literal["text", "image"]
 
 
 class JudgeFacts(TypedDict):
@@ -38,28 +39,29 @@ class Chosen:
     """A judge and the label under which its verdicts are reported."""
 
     label: str
-    judge: Judge[str]
+    judge: Judge[Any]
 
     def facts(self) -> JudgeFacts:
         """Return what a record says of the judge."""
         return JudgeFacts(name=self.judge.name, revision=self.judge.revision, prompt_hash=self.judge.prompt_hash)
 
 
-@dataclass(frozen=True)
-class Caption:
-    """A caption of `model` to judge."""
-
-    model: str
-    id: str
-    side: str
-    text: str
-
-
-def choose_judges(asked: Sequence[str], settings: Mapping[str, Any], host: Host) -> list[Chosen]:
-    """Build judges from NAME or LABEL=NAME; `settings` holds values by `judge.LABEL.OPTION`.
+def content_of(asked: Sequence[str], host: Host) -> Content:
+    """Return what the first of the judges judges: the others must judge the same.
 
     Raises:
-        RecipeError: a label twice, a judge of images, an option that its judge does not have, or of no judge.
+        PluginError: there is no such judge.
+    """
+    return host.resolve(JudgeSpec, asked[0].rpartition("=")[2]).content
+
+
+def choose_judges(
+    asked: Sequence[str], settings: Mapping[str, Any], host: Host, content: Content = "text"
+) -> list[Chosen]:
+    """Build judges of one kind of content from NAME or LABEL=NAME; `settings` holds values by `judge.LABEL.OPTION`.
+
+    Raises:
+        RecipeError: a label twice, a judge of other content, an option that its judge does not have, or of no judge.
         PluginError: there is no such judge.
     """
     chosen: list[Chosen] = []
@@ -73,8 +75,10 @@ def choose_judges(asked: Sequence[str], settings: Mapping[str, Any], host: Host)
                 f"--judge {text}: the label '{label}' is taken, or has signs other than letters and digits.",
                 "Write --judge LABEL=NAME with another label.",
             )
-        if spec.content != "text":
-            raise RecipeError(f"Judge '{name}' judges images, not captions.", "Choose a judge of texts.")
+        if spec.content != content:
+            raise RecipeError(
+                f"Judge '{name}' judges {spec.content}s, not {content}s.", f"Choose a judge of {content}s."
+            )
         own = {path.removeprefix(f"{label}."): value for path, value in options.items() if path.startswith(f"{label}.")}
         given = validate_options(spec.options, own, f"{ROOT}{label}")
         chosen.append(Chosen(label, spec.load()(given)))
@@ -89,18 +93,18 @@ def choose_judges(asked: Sequence[str], settings: Mapping[str, Any], host: Host)
     return chosen
 
 
-def judge_all(chosen: Sequence[Chosen], captions: Sequence[Caption], stage: Stage) -> dict[str, list[Verdict]]:
-    """Return every judge's verdicts, one per caption.
+def judge_all(
+    chosen: Sequence[Chosen], items: Sequence[Any], ids: Sequence[str], stage: Stage
+) -> dict[str, list[Verdict]]:
+    """Return every judge's verdicts by its label, one per item.
 
     Raises:
-        EditkitError: a judge cannot run, or not one caption got an answer.
+        EditkitError: a judge cannot run, or not one item got an answer.
     """
-    texts = [caption.text for caption in captions]
-    ids = [f"{caption.model}/{caption.side}/{caption.id}" for caption in captions]
     verdicts = {}
     for one in chosen:
-        with stage(f"judging: {one.label}", len(texts)) as advance:
-            verdicts[one.label] = one.judge.judge(texts, advance, ids=ids)
+        with stage(f"judging: {one.label}", len(items)) as advance:
+            verdicts[one.label] = one.judge.judge(items, advance, ids=ids)
     return verdicts
 
 
@@ -113,15 +117,18 @@ def measures_of(verdicts: Sequence[Verdict]) -> dict[str, Measure]:
 
 
 def count_states(verdicts: Sequence[Verdict]) -> dict[State, int]:
-    """Return how many captions were judged, got an answer without a verdict, or got none."""
+    """Return how many items were judged, got an answer without a verdict, or got none."""
     states: tuple[State, ...] = ("judged", "unparsable", "failed")
     return {state: sum(verdict.state == state for verdict in verdicts) for state in states}
 
 
-def write_verdicts(path: Path, captions: Sequence[Caption], verdicts: Sequence[Verdict]) -> None:
-    """Write what a judge said of each caption, as JSON lines that the judge `replay` can read (by `text`)."""
+def write_verdicts(path: Path, items: Sequence[Mapping[str, Any]], verdicts: Sequence[Verdict]) -> None:
+    """Write what a judge said of each item, as JSON lines that the judge `replay` can read.
+
+    Args:
+        items: what a line says of the item: its `text`, or its `id`.
+    """
     lines = [
-        json.dumps({**vars(caption), **vars(verdict)}, ensure_ascii=False)
-        for caption, verdict in zip(captions, verdicts, strict=True)
+        json.dumps({**item, **vars(verdict)}, ensure_ascii=False) for item, verdict in zip(items, verdicts, strict=True)
     ]
     path.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass"))

@@ -1,0 +1,63 @@
+"""`editkit judge ITEMS ...`: how unsafe texts or images are that are there already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from editkit.cli import flags
+from editkit.cli.console import emit_json, note, out
+
+
+def judge(
+    items: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Tables (.jsonl, .csv, .parquet) of texts or images, or folders of images.", show_default=False
+        ),
+    ],
+    judges: Annotated[
+        list[str], typer.Option("--judge", help="A judge, NAME or LABEL=NAME; may be repeated.", show_default=False)
+    ],
+    column: Annotated[
+        str | None, typer.Option(help="Column with what to judge. [default: text, caption or image]")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A new folder. [default: in editkit-runs]")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="An option of a judge: judge.LABEL.OPTION=VALUE.", metavar="PATH=VALUE"),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 0,
+    json: flags.Json = False,
+) -> None:
+    """Judge captions or a gallery, and compare galleries: the second and later with the first, by id or file name.
+
+    editkit judge gallery/base gallery/edited --judge nsfw-image
+    """
+    from editkit.cli.progress import stage
+    from editkit.cli.quiet import quiet_libraries
+    from editkit.errors import RecipeError
+    from editkit.plugins import default_host
+    from editkit.recipe import parse_settings
+
+    given = parse_settings(settings or [])
+    if stray := next((path for path in given if not path.startswith("judge.")), None):
+        raise RecipeError(f"--set {stray}: only judges have options here.", "Write --set judge.NAME.OPTION=VALUE")
+    host = default_host()
+    quiet_libraries()
+    from editkit.judges.run import run_judges
+
+    made = run_judges(items, judges, given, host, column=column, output=output, seed=seed, stage=stage)
+    for line in made.notes:
+        note(line)
+    if json:
+        emit_json(made.report)
+    else:
+        from editkit.judges.table import render
+
+        render(made.report, out)
+    note(f"Verdicts: {made.folder}")
