@@ -50,18 +50,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("edit", help=EDIT_HELP)(edit_command(plan_only=False))
-app.command("plan", help=PLAN_HELP)(edit_command(plan_only=True))
-app.command("apply")(files.apply)
-app.command("revert")(files.revert)
-app.command("show")(show.show)
-app.command("diff")(diff.diff)
-app.command("eval")(evaluate.evaluate)
-app.command("eval captioning")(captioning.captioning)
-app.command("judge")(judge.judge)
+# short helps fit the list of commands on 80 columns
+app.command("edit", help=EDIT_HELP, short_help="Edit a model's weights; the edit is a small file.")(
+    edit_command(plan_only=False)
+)
+app.command("plan", help=PLAN_HELP, short_help="Show what an edit would do; no weight is read.")(
+    edit_command(plan_only=True)
+)
+app.command("apply", short_help="Write a copy of a model with a patch applied.")(files.apply)
+app.command("revert", short_help="Write a copy of an edited model without the patch.")(files.revert)
+app.command("show", short_help="Show what a patch is, or how far several overlap.")(show.show)
+app.command("diff", short_help="Compare the weights of two models bit by bit.")(diff.diff)
+app.command("eval", short_help="Measure a model and edits of it beside chance.")(evaluate.evaluate)
+app.command("eval captioning", short_help="Caption images before and after edits, and compare.")(captioning.captioning)
+app.command("judge", short_help="Judge captions or galleries that are there already.")(judge.judge)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(recipes.app, name="recipes")
-app.add_typer(results.app, name="results")
+app.add_typer(results.app, name="results", short_help="List and export the evaluations that were run.")
 
 
 def _version(asked: bool) -> None:
