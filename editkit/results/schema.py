@@ -80,7 +80,7 @@ OrderedChange = Annotated[Change, AfterValidator(_in_order)]
 
 @with_config(_FORM)
 class Row(TypedDict):
-    """One model: the base, an edit of it, or a control."""
+    """One model: the base, an edit of it, or a control; of `editkit judge`, one table or folder of items."""
 
     name: str
     """What tables call it."""
