@@ -42,11 +42,12 @@ from editkit.evals.report import Report
 from editkit.evals.retrieval import Retrieval
 from editkit.evals.safeground import SafeGround
 from editkit.evaluation import class_set, measure_variants
+from editkit.layers import Layer, data_layer, flatten, given
 from editkit.loading import resolve_device
 from editkit.patch import Patch
 from editkit.plan import Plan, make_plan, needs
 from editkit.plugins import Host, default_host
-from editkit.recipe import Choice, Layer, data_layer, flatten, given, resolve
+from editkit.recipe import Choice, resolve
 from editkit.run import Run
 from editkit.scores import score
 from editkit.site import Tower

@@ -14,13 +14,13 @@ from editkit.engine import make_patch
 from editkit.errors import OutputError
 from editkit.evals.report import Report
 from editkit.evaluation import run_evaluation
+from editkit.layers import data_layer, flatten, given, read_recipe
 from editkit.named_recipes import origin
 from editkit.outputs import check_free
 from editkit.patch import Applied, Patch
 from editkit.plan import Plan, make_plan
 from editkit.plugins import Host, default_host
 from editkit.progress import Stage, silent
-from editkit.recipe import data_layer, flatten, given, read_recipe
 from editkit.results.store import RUNS, check_new_file, save_report
 from editkit.smaller_batches import released
 from editkit.tower_swap import tower_swap

@@ -10,11 +10,12 @@ from typing import Any
 
 from editkit.controls import control_variants
 from editkit.datasets.tuples import TupleSet
+from editkit.layers import Layer
 from editkit.patch import Patch
 from editkit.plan import default_split
 from editkit.plugins import Host
 from editkit.protocols import Adapter, ModelFiles
-from editkit.recipe import Layer, Recipe, resolve
+from editkit.recipe import Recipe, resolve
 from editkit.variants import Variant
 
 LoadedPatches = Sequence[tuple[Path, Patch]]

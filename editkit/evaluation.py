@@ -22,13 +22,14 @@ from editkit.evals.retrieval import Retrieval
 from editkit.evals.similarities import similarity_file
 from editkit.evals.zeroshot import ZeroShot
 from editkit.evaluated import calibrated_tuples, evaluated_variants, evaluation_recipe, warn_of_overlap
+from editkit.layers import Layer
 from editkit.loading import require_compute
 from editkit.opening import open_model
 from editkit.patch import Patch
 from editkit.plan import require_joint_space
 from editkit.plugins import Host
 from editkit.progress import Stage, silent
-from editkit.recipe import Choice, Layer, Recipe, validate_options
+from editkit.recipe import Choice, Recipe, validate_options
 from editkit.results.provenance import describe_run
 from editkit.results.store import check_new_file
 from editkit.specs import DatasetSpec, EvalSpec, Options

@@ -13,6 +13,7 @@ from editkit.calibration import load_tuples, require_sides
 from editkit.combination import WHOLE, is_whole
 from editkit.datasets.tuples import TupleSet
 from editkit.errors import ModelError, RecipeError, SiteError
+from editkit.layers import Layer
 from editkit.loading import require_compute
 from editkit.moments import memory_of
 from editkit.observe import weight_of
@@ -20,7 +21,7 @@ from editkit.opening import open_model
 from editkit.other_checkpoint import OtherCheckpoint, same_architecture, same_tower
 from editkit.plugins import Host
 from editkit.protocols import Adapter, ModelFiles
-from editkit.recipe import Choice, Layer, Recipe, resolve, validate_options
+from editkit.recipe import Choice, Recipe, resolve, validate_options
 from editkit.site import TOWERS, Site, Tower, match_targets, towers_of
 from editkit.specs import DatasetSpec, ManipulatorSpec, ScorerSpec
 from editkit.whole import match_whole

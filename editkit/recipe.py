@@ -1,8 +1,4 @@
-"""A recipe: everything that decides an edit. Flags and YAML share this one schema.
-
-Values come in layers (editkit's defaults, the adapter's, the data set's, a recipe file, flags), each beating the
-one before. A layer is a flat mapping of dotted paths, so that every resolved value remembers where it came from.
-"""
+"""A recipe: everything that decides an edit, resolved from layers and checked. Flags and YAML share this one schema."""
 
 from __future__ import annotations
 
@@ -10,39 +6,20 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from pydantic import BaseModel, ByteSize, Field, ValidationError, model_validator
 
 from editkit.combination import imply, require_sense, require_used
 from editkit.errors import RecipeError, did_you_mean
+from editkit.layers import COMPONENTS, Layer, merge
 from editkit.plugins import Host
 from editkit.site import TOWERS, Tower
-from editkit.specs import DatasetSpec, ManipulatorSpec, Options, ScorerSpec, SelectorSpec, Spec
+from editkit.specs import ManipulatorSpec, Options, ScorerSpec, SelectorSpec, Spec
 
-COMPONENTS: dict[str, type[Spec]] = {
-    "data": DatasetSpec,
-    "scorer": ScorerSpec,
-    "selector": SelectorSpec,
-    "manipulator": ManipulatorSpec,
-}
 NOT_ASKED_FOR = ("default", "adapter")
 """Origins of values that nobody chose: a component that makes them useless is no contradiction."""
-OPEN_MAPPINGS = ("counts", "other_options")
-"""Options that are mappings themselves."""
-
-Layer = Mapping[str, Any]
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
-
-DEFAULTS: Layer = {
-    "model": "demo",
-    "data.name": "demo",
-    "calibration.split": "train",
-    "scorer.name": "uwm",
-    "selector.name": "adaptive",
-    "manipulator.name": "scale",
-}
 
 
 class Calibration(Options):
@@ -153,82 +130,6 @@ class Recipe:
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:8]
 
 
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn a nested recipe into dotted paths; a component given as a bare string is its name.
-
-    Raises:
-        RecipeError: a key of the file is not a string.
-    """
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if not isinstance(key, str):
-            raise RecipeError(f"Recipe key {key!r} is not text.", "Quote it, or mend the file.")
-        path = f"{prefix}{key}"
-        if isinstance(value, Mapping) and path.split(".")[-1] not in OPEN_MAPPINGS:
-            flat |= flatten(value, f"{path}.")
-        elif path.removeprefix("text.").removeprefix("vision.") in COMPONENTS:  # `selector.selector` is an option
-            flat[f"{path}.name"] = "none" if value is None else value
-        else:
-            flat[path] = value
-    return flat
-
-
-def read_recipe(recipe: str | Path) -> dict[str, Any]:
-    """Read a YAML recipe, a file or one that editkit has by name, as a layer.
-
-    Raises:
-        RecipeError: there is no such file or name, or it is no mapping.
-    """
-    import yaml
-
-    from editkit.named_recipes import recipe_file
-
-    path = recipe_file(recipe)
-    try:
-        tree = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = str(error).replace("\n", " ")
-        raise RecipeError(f"Recipe {path} cannot be read: {reason}.", "Give a YAML file.") from error
-    if not isinstance(tree, dict):
-        raise RecipeError(f"Recipe {path} is not a mapping.", "Write keys such as `scorer: uwm`.")
-    return flatten(tree)
-
-
-def given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Make a layer of what was given: paths whose value is None are left to the layers below."""
-    return {path: value for path, value in values.items() if value is not None}
-
-
-def data_layer(text: str | None) -> dict[str, Any]:
-    """Read NAME, NAME:PATH, or the path of a table, whose suffix says that it is one."""
-    if text is None:
-        return {}
-    name, colon, path = text.partition(":")
-    if not colon and Path(text).suffix in (".jsonl", ".csv", ".parquet"):
-        return {"data.name": "pairs", "data.path": text}
-    return {"data.name": name, **({"data.path": path} if path else {})}
-
-
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
-    """Read `--set path=value`; values are YAML (`-1`, `true`, `[a, b]`), so a bare word is text.
-
-    Raises:
-        RecipeError: a setting has no `=`.
-    """
-    import yaml
-
-    tree: dict[str, Any] = {}
-    for setting in settings:
-        path, equals, value = setting.partition("=")
-        if not equals or not path:
-            raise RecipeError(f"--set {setting} is not path=value.", "Write, for example, --set selector.tau=0.05")
-        try:
-            tree[path.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"--set {setting}: the value cannot be read.", "Quote it as YAML needs it.") from error
-    return flatten(tree)
-
-
 def resolve(layers: Sequence[tuple[str, Layer]], host: Host) -> Recipe:
     """Merge `(origin, layer)` pairs, later ones winning, and validate the result against the components' options.
 
@@ -236,17 +137,7 @@ def resolve(layers: Sequence[tuple[str, Layer]], host: Host) -> Recipe:
         RecipeError: an unknown path, or a value that its component does not accept.
         PluginError: an unknown component.
     """
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for origin, layer in (("default", DEFAULTS), *layers):
-        # a layer that names another component starts its options afresh: they belonged to the old one
-        for path, name in layer.items():
-            if path.endswith(".name") and values.get(path, name) != name:
-                stem = path.removesuffix("name")
-                for old in [known for known in values if known.startswith(stem)]:
-                    del values[old], origins[old]
-        values |= layer
-        origins |= dict.fromkeys(layer, origin)
+    values, origins = merge(layers)
     return _build(values, origins, host)
 
 

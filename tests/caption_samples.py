@@ -12,9 +12,9 @@ from editkit.bits import to_bits, to_tensor
 from editkit.captions.evaluation import Captioned, run_captioning
 from editkit.captions.options import CaptioningOptions
 from editkit.change import Change
+from editkit.layers import data_layer
 from editkit.patch import Patch
 from editkit.plugins import Host, default_host
-from editkit.recipe import data_layer
 from editkit.specs import NoOptions
 from editkit_llava.adapter import Llava
 

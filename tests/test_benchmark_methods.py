@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from editkit.layers import flatten
 from editkit.manipulators.specs import MANIPULATORS
 from editkit.plugins import default_host
-from editkit.recipe import flatten, resolve
+from editkit.recipe import resolve
 from editkit.scorers.specs import SCORERS
 
 sys.path.insert(0, str(Path(__file__).parents[1]))

@@ -13,9 +13,10 @@ import yaml
 from command_line import as_error, done, run
 
 from editkit.errors import RecipeError
+from editkit.layers import read_recipe
 from editkit.named_recipes import FOLDER, find_recipe, list_recipes, origin, recipe_file
 from editkit.plugins import Host, load_host
-from editkit.recipe import Recipe, read_recipe, resolve
+from editkit.recipe import Recipe, resolve
 
 NAMES = [recipe.name for recipe in list_recipes()]
 OWN = "selector: {name: adaptive, tau: 0.3}\n"

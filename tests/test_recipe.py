@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from editkit.errors import EditkitError, PluginError, RecipeError
+from editkit.layers import data_layer, flatten, given, parse_settings, read_recipe
 from editkit.plugins import Host, load_host
-from editkit.recipe import Recipe, data_layer, flatten, given, parse_settings, read_recipe, resolve
+from editkit.recipe import Recipe, resolve
 
 DATA = ("test", {"data.name": "pairs", "data.path": "tuples.jsonl"})
 
@@ -116,6 +117,25 @@ def test_a_tower_may_override_one_option_of_the_shared_component(made: Any) -> N
     assert recipe.towers["text"].scorer.describe() == {"name": "uwm", "prior": "text", "aggregation": "means"}
     assert recipe.towers["vision"].selector.options.tau == 0.5
     assert recipe.towers["text"].selector.options.tau == 0.02
+
+
+def test_what_a_later_layer_says_of_both_towers_beats_what_an_earlier_one_says_of_each(made: Any) -> None:
+    own = {"text.selector.tau": 0.1, "vision.selector.tau": 0.2, "text.scorer.prior": "both"}
+    recipe = made(own, {"selector.tau": 0.5})
+    assert [part.selector.options.tau for part in recipe.towers.values()] == [0.5, 0.5]
+    assert recipe.towers["text"].scorer.options.prior == "both" and "text.selector.tau" not in recipe.origins
+    recipe = made(own, {"selector.tau": 0.5, "vision.selector.tau": 0.3})
+    assert [recipe.towers[tower].selector.options.tau for tower in ("text", "vision")] == [0.5, 0.3]
+    assert made({"selector.tau": 0.5, **own}).towers["text"].selector.options.tau == 0.1  # one layer
+
+
+def test_another_component_for_both_towers_ends_a_towers_own(made: Any) -> None:
+    own = {"text.selector.name": "topk", "text.selector.fraction": 0.3}
+    assert made(own, {"selector.tau": 0.1}).towers["text"].selector.options.fraction == 0.3  # topk has no tau
+    assert made(own, {"selector.name": "adaptive"}).towers["text"].selector.describe()["name"] == "adaptive"
+    assert made(own, {"selector.name": "topk"}).towers["vision"].selector.name == "topk"
+    same = made({"text.selector.name": "topk", "text.selector.fraction": 0.3}, {"selector.name": "topk"})
+    assert same.towers["text"].selector.options.fraction == 0.3
 
 
 def test_a_tower_may_have_no_scorer(made: Any) -> None:

@@ -27,6 +27,7 @@ from editkit.evaluated import (
     warn_of_overlap,
 )
 from editkit.judges.panel import choose_judges, write_verdicts
+from editkit.layers import Layer
 from editkit.loaded import load_captioner
 from editkit.loading import resolve_device
 from editkit.opening import open_model
@@ -34,7 +35,7 @@ from editkit.patch import Patch
 from editkit.plugins import Host
 from editkit.progress import Stage, silent
 from editkit.protocols import ModelFiles
-from editkit.recipe import Layer, Recipe
+from editkit.recipe import Recipe
 from editkit.results.provenance import describe_run
 from editkit.results.store import RUNS, digest_of, save_report
 from editkit.variants import Variant

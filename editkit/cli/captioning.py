@@ -56,8 +56,9 @@ def captioning(
     from editkit.captions.options import CaptioningOptions
     from editkit.cli.progress import stage
     from editkit.cli.quiet import quiet_libraries
+    from editkit.layers import given, parse_settings
     from editkit.plugins import default_host
-    from editkit.recipe import given, parse_settings, validate_options
+    from editkit.recipe import validate_options
 
     asked = {
         "prompt": prompt,

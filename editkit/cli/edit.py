@@ -55,9 +55,9 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
         no_cache: flags.NoCache = False,
         on_bad_item: flags.OnBadItem = None,
     ) -> None:
+        from editkit.layers import given, parse_settings, read_recipe
         from editkit.named_recipes import origin
         from editkit.plugins import default_host
-        from editkit.recipe import given, parse_settings, read_recipe
         from editkit.tower_swap import tower_swap
 
         shared = flags.layer(

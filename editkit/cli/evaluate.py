@@ -60,9 +60,9 @@ def evaluate(
     from editkit.cli.progress import stage
     from editkit.cli.quiet import quiet_libraries
     from editkit.errors import RecipeError
+    from editkit.layers import parse_settings, read_recipe
     from editkit.named_recipes import origin
     from editkit.plugins import default_host
-    from editkit.recipe import parse_settings, read_recipe
     from editkit.results.store import check_new_file
 
     if evaluation == "captioning":

@@ -56,7 +56,7 @@ def layer(
     autocast: str | None = None,
 ) -> dict[str, Any]:
     """Return the shared flags that were given as a recipe layer."""
-    from editkit.recipe import data_layer, given
+    from editkit.layers import data_layer, given
 
     values: dict[str, Any] = {
         "model": model,

@@ -41,8 +41,8 @@ def judge(
     from editkit.cli.progress import stage
     from editkit.cli.quiet import quiet_libraries
     from editkit.errors import RecipeError
+    from editkit.layers import parse_settings
     from editkit.plugins import default_host
-    from editkit.recipe import parse_settings
 
     given = parse_settings(settings or [])
     if stray := next((path for path in given if not path.startswith("judge.")), None):

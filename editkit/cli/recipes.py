@@ -33,8 +33,8 @@ def list_all(json: Json = False) -> None:
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="A recipe's name.")], json: Json = False) -> None:
     """Print a recipe's YAML, to run or to copy, and the command that runs it."""
+    from editkit.layers import read_recipe
     from editkit.named_recipes import find_recipe
-    from editkit.recipe import read_recipe
 
     recipe = find_recipe(name)
     if json:
