@@ -30,6 +30,13 @@ settings.register_profile("editkit", derandomize=True, deadline=None, database=N
 settings.load_profile("editkit")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Use the cores that this process may use, however many the machine has; each worker imports torch."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 8)
+
+
 def pytest_collection_finish() -> None:
     """Exempt the imported libraries, millions of objects, from garbage collection: edits collect after each model."""
     gc.collect()
