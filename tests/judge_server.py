@@ -73,7 +73,7 @@ class Server:
         return request
 
     def done(self) -> None:
-        """Write down that a request ended."""
+        """Write down that a request is about to be answered."""
         with self._lock:
             self._at_once -= 1
 
@@ -93,13 +93,13 @@ def serving(script: Script) -> Iterator[Server]:
             request = server.note(body, dict(self.headers))
             try:
                 reply = script(request) if self.path == "/v1/chat/completions" else refuses(404)
-                with suppress(OSError):  # the client may have gone
-                    self._send(reply)
+                server.closing.wait(reply.after)
             finally:
-                server.done()
+                server.done()  # before the answer: the client may ask again while this thread is still returning
+            with suppress(OSError):  # the client may have gone
+                self._send(reply)
 
         def _send(self, reply: Reply) -> None:
-            server.closing.wait(reply.after)
             if reply.drop:
                 self.close_connection = True
                 return
