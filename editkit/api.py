@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from editkit.evals.report import Report
 from editkit.evaluation import run_evaluation
 from editkit.layers import data_layer, flatten, given, read_recipe
 from editkit.named_recipes import origin
+from editkit.numbered import first_free
 from editkit.outputs import check_free
 from editkit.patch import Applied, Patch
 from editkit.plan import Plan, make_plan
@@ -129,9 +129,8 @@ def _check_places(plan: Plan, folder: Path, save: Path | None) -> None:
 def default_folder(plan: Plan) -> Path:
     """Return `editkit-runs/<scorer or manipulator>-<recipe digest>[-N]`, never one that exists."""
     part = plan.recipe.towers[plan.towers[0]]
-    stem = RUNS / f"{(part.scorer or part.manipulator).spec.name}-{plan.recipe.digest}"
-    candidates = (stem if n == 1 else stem.with_name(f"{stem.name}-{n}") for n in count(1))
-    return next(folder for folder in candidates if not folder.exists())
+    stem = f"{(part.scorer or part.manipulator).spec.name}-{plan.recipe.digest}"
+    return RUNS / first_free(stem, lambda name: (RUNS / name).exists())
 
 
 def evaluate(

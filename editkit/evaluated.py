@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from editkit.controls import control_variants
 from editkit.datasets.tuples import TupleSet
 from editkit.layers import Layer
+from editkit.numbered import first_free
 from editkit.patch import Patch
 from editkit.plan import default_split
 from editkit.plugins import Host
@@ -54,8 +54,7 @@ def evaluated_variants(
         patch.require_base(files.checkpoint)
         name = path.resolve().name
         taken = {variant.name for variant in variants}
-        numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
-        variants.append(Variant(next(one for one in numbered if one not in taken), patch.changes, patch=str(path)))
+        variants.append(Variant(first_free(name, taken.__contains__), patch.changes, patch=str(path)))
     if not with_controls:
         return variants
     controls = []

@@ -55,14 +55,11 @@ def _beaten(values: Layer, layer: Layer) -> Iterator[str]:
     Where it names another component, the options belonged to the old one. What it says of both towers is said of each.
     """
     for path, value in layer.items():
-        stem = path.removesuffix("name")
-        if path.endswith(".name") and values.get(path, value) != value:
-            yield from (known for known in values if known.startswith(stem))
-        if path.split(".")[0] in COMPONENTS:
-            for own in (f"{tower}.{path}" for tower in TOWERS):
-                if own in values and values[own] != value and path.endswith(".name"):
-                    yield from (known for known in values if known.startswith(own.removesuffix("name")))
-                yield own
+        own = [f"{tower}.{path}" for tower in TOWERS] if path.split(".")[0] in COMPONENTS else []
+        yield from own
+        for name in (path, *own):
+            if name.endswith(".name") and values.get(name, value) != value:
+                yield from (known for known in values if known.startswith(name.removesuffix("name")))
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

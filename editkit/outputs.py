@@ -21,12 +21,16 @@ def check_free(output: Path, *, apart_from: Sequence[Path] = ()) -> None:
     """
     if os.path.lexists(output):
         raise OutputError(f"{output} exists already.", "Choose another output folder; editkit never writes over one.")
+    if place := around(output, (*apart_from, cache_folder())):
+        raise OutputError(
+            f"{output} is inside {place}, which editkit does not write to.", "Choose a folder outside of it."
+        )
+
+
+def around(output: Path, places: Sequence[Path]) -> Path | None:
+    """Return the first of the places that `output` lies in, whatever links lead there."""
     real = Path(os.path.realpath(output))
-    for place in (*apart_from, cache_folder()):
-        if real.is_relative_to(os.path.realpath(place)):
-            raise OutputError(
-                f"{output} is inside {place}, which editkit does not write to.", "Choose a folder outside of it."
-            )
+    return next((place for place in places if real.is_relative_to(os.path.realpath(place))), None)
 
 
 @contextmanager

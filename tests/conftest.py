@@ -72,6 +72,14 @@ def own_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture
+def runs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, in which runs are kept where they are kept by default."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("editkit.results.store.RUNS", Path("editkit-runs"))
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def reference() -> dict[str, Tensor]:
     """The released code's inputs and results (see golden/README.md)."""

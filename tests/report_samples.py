@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from command_line import done
 
 from editkit.evals.report import DataFacts, Report, Subject, build_report
 from editkit.evals.safeground import METRICS
@@ -16,6 +17,11 @@ from editkit.results.schema import ModelFacts, PatchFacts, Run, SetReport
 N = 80
 DIRECTIONS = ("Ts-Vs", "Vs-Ts", "Tu-Vu+s", "Vu-Tu+s")
 CHANCE = {"independent": {"GS": 100 / 12, "Ts-Vs": 1.25}, "collapsed": {"GS": 25.0, "Ts-Vs": 1.25}}
+
+
+def exported(names: Sequence[object], form: str, *flags: object) -> str:
+    """What the command line exports of runs."""
+    return done("results", "export", *names, "--format", form, *flags).out
 
 
 def hits(count: int, n: int = N) -> np.ndarray:

@@ -5,31 +5,33 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from command_line import as_error, done, run
-from report_samples import DIRECTIONS, N, benchmark, built, facts, keep, retrieval, run_of, safeground, zeroshot
+from report_samples import (
+    DIRECTIONS,
+    N,
+    benchmark,
+    built,
+    exported,
+    facts,
+    keep,
+    retrieval,
+    run_of,
+    safeground,
+    zeroshot,
+)
 
 from editkit.evals.retrieval import Retrieval
 from editkit.evals.safeground import METRICS
-from editkit.results import store
 from editkit.results.columns import CAPTIONS, KNOWLEDGE, LATEX, PAPER, SAFETY, in_paper_order
 
 TABLES = json.loads((Path(__file__).parent / "paper" / "tables.json").read_text())["tables"]
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(store, "RUNS", Path("editkit-runs"))
-    return tmp_path
-
-
-def exported(names: Sequence[object], form: str, *flags: object) -> str:
-    return done("results", "export", *names, "--format", form, *flags).out
+pytestmark = pytest.mark.usefixtures("runs_here")
 
 
 def rows_of(text: str) -> dict[str, dict[str, str]]:

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from command_line import as_error, done, run
 from huggingface_hub import ModelCard
-from report_samples import N, benchmark, built, facts, keep, measured, retrieval, run_of, safeground, zeroshot
+from report_samples import N, benchmark, built, exported, facts, keep, measured, retrieval, run_of, safeground, zeroshot
 
-from editkit.results import store
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(store, "RUNS", Path("editkit-runs"))
-    return tmp_path
-
-
-def exported(names: Sequence[object], form: str, *flags: object) -> str:
-    return done("results", "export", *names, "--format", form, *flags).out
+pytestmark = pytest.mark.usefixtures("runs_here")
 
 
 # CLIP_benchmark

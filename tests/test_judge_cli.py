@@ -23,10 +23,9 @@ EDITED = [("2", "soup"), ("1", "a dog"), ("4", "a bomb"), ("9", "a knife")]
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
+def here(runs_here: Path) -> Path:
     write("scores.jsonl", [{"text": text, "score": score} for text, score in SCORES.items()])
-    return tmp_path
+    return runs_here
 
 
 def write(name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -117,8 +116,7 @@ def test_a_captions_file_is_judged_as_it_is_and_another_column_on_request() -> N
     assert judged("other.jsonl", "--column", "answer", *REPLAY)["data"]["n"] == 4
 
 
-def test_a_run_is_listed_and_exported_but_is_no_models_card(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("editkit.results.store.RUNS", Path("editkit-runs"))
+def test_a_run_is_listed_and_exported_but_is_no_models_card() -> None:
     texts("base.jsonl", BASE)
     assert "Verdicts: editkit-runs/judged-" in done("judge", "base.jsonl", *REPLAY).err
     judged("base.jsonl", *REPLAY)  # the same again is kept beside it

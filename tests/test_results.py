@@ -21,13 +21,7 @@ from editkit.results.read import collect, read_report
 from editkit.results.schema import Report
 from editkit.results.store import new_file, save_report
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder, in which runs are kept where they are kept by default."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(store, "RUNS", Path("editkit-runs"))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("runs_here")
 
 
 def dated(report: Report, when: str, path: Path) -> Path:

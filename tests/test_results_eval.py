@@ -11,7 +11,6 @@ from models import table, tiny_clip
 from tiny_checkpoints import listing
 
 import editkit
-from editkit.results import store
 from editkit.results.read import read_report
 
 
@@ -27,12 +26,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def here(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder."""
-    monkeypatch.chdir(tmp_path)
+def shared_cache(place: Path, runs_here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDITKIT_CACHE_DIR", str(place / "cache"))
-    monkeypatch.setattr(store, "RUNS", Path("editkit-runs"))
-    return tmp_path
 
 
 def flags(place: Path) -> tuple[object, ...]:

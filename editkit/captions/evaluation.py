@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from editkit.layers import Layer
 from editkit.loaded import load_captioner
 from editkit.loading import resolve_device
 from editkit.opening import open_model
+from editkit.outputs import around
 from editkit.patch import Patch
 from editkit.plugins import Host
 from editkit.progress import Stage, silent
@@ -156,10 +156,8 @@ def _settings(recipe: Recipe, options: CaptioningOptions, files: ModelFiles, fin
 
 
 def _check_place(folder: Path, files: ModelFiles) -> None:
-    real = Path(os.path.realpath(folder))
-    for own in files.checkpoint.own_folders:
-        if real.is_relative_to(os.path.realpath(own)):
-            raise OutputError(f"{folder} is inside the model's folder.", "Give -o a folder outside of it.")
+    if around(folder, files.checkpoint.own_folders):
+        raise OutputError(f"{folder} is inside the model's folder.", "Give -o a folder outside of it.")
 
 
 def _open(folder: Path, variant: Variant, settings: Settings, batches: Sequence[Batch]) -> CaptionFile:

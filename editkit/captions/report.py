@@ -16,20 +16,15 @@ from editkit.captions.scores import Scored, Told
 from editkit.errors import DataError
 from editkit.evals.embeddings import Integers
 from editkit.evals.measures import Measure, change, rate
-from editkit.evals.report import Change, DataFacts, Omission, Rate
+from editkit.evals.report import Change, DataFacts, Omission, Rate, Row
 from editkit.judges import State
 from editkit.judges.agreement import Agreement, agreements
 from editkit.judges.panel import JudgeFacts, count_states
 
 
-class CaptionRow(TypedDict):
+class CaptionRow(Row):
     """One model: a row of `editkit.eval/1` and more."""
 
-    name: str
-    patch: str | None
-    metrics: dict[str, Rate]
-    difference: dict[str, Change]
-    by_concept: dict[str, dict[str, Rate]]
     captions: str
     """Its captions file, in the report's folder."""
     chance: dict[str, float]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from editkit.captions.report import CaptionReport, CaptionRow
 from editkit.captions.scores import REFERENCES
+from editkit.evals.changes import print_notes
+from editkit.evals.columns import plain_table
 from editkit.evals.layout import change_text, p_text
 from editkit.evals.report import Rate
 from editkit.judges.table import print_agreement, print_judge
@@ -36,12 +34,7 @@ def render(report: CaptionReport, console: Console) -> None:
     _print_judges(console, report)
     for metric, why in report["not_computed"].items():
         console.print(f"{metric}: not computed. {why}", style="dim", markup=False)
-    if report["left_out"]:
-        reasons = Counter(item["reason"] for item in report["left_out"])
-        told = "; ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(3))
-        console.print(f"Left out: {len(report['left_out']):,} ({told})", style="dim", markup=False)
-    for warning in report["warnings"]:
-        console.print(f"Warning: {warning}", style="yellow", markup=False)
+    print_notes(console, report["left_out"], report["warnings"], apart=False)
 
 
 def _print_side(console: Console, base: CaptionRow, row: CaptionRow, side: str) -> None:
@@ -49,7 +42,10 @@ def _print_side(console: Console, base: CaptionRow, row: CaptionRow, side: str) 
     alone = row is base
     title = f"{side.capitalize()} images: {row['name']}" + ("" if alone else f" against {base['name']}")
     console.print(f"\n{title}, with 95 % intervals", style="bold", markup=False)
-    table = _table("", "chance", row["name"] if alone else base["name"], *(() if alone else ("then", "change", "p")))
+    table = plain_table()
+    heads = ("", "chance", row["name"] if alone else base["name"], *(() if alone else ("then", "change", "p")))
+    for place, head in enumerate(heads):
+        table.add_column(Text(head), justify="right" if place else "left", no_wrap=place > 0)
     group = None
     for key in keys:
         _, metric, against = (*key.split(":"), "")[:3]
@@ -81,13 +77,6 @@ def _group(against: str) -> str:
     if against in REFERENCES:
         return f"{against} reference"
     return f"judge {against}" if against else "all captions"
-
-
-def _table(*heads: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-    for place, head in enumerate(heads):
-        table.add_column(Text(head), justify="right" if place else "left", no_wrap=place > 0)
-    return table
 
 
 def _rate(rate: Rate | None) -> str:

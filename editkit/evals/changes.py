@@ -11,7 +11,7 @@ from rich.text import Text
 
 from editkit.evals.columns import Column, print_table
 from editkit.evals.layout import change_text, p_text, per_cent, points, rate_text
-from editkit.evals.report import Change, Report, Row, measurable
+from editkit.evals.report import Change, Omission, Row, measurable
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,13 @@ def print_comparisons(console: Console, lines: Sequence[Comparison], *, base_int
     print_table(console, [Text(line.label) for line in lines], columns)
 
 
-def print_notes(console: Console, report: Report) -> None:
-    """Print what was left out, and the warnings."""
-    if report["left_out"]:
-        reasons = Counter(item["reason"] for item in report["left_out"])
+def print_notes(console: Console, left_out: Sequence[Omission], warnings: Sequence[str], *, apart: bool = True) -> None:
+    """Print what was left out, by reason, after an empty line if it is to stand apart, and the warnings."""
+    if left_out:
+        if apart:
+            console.print()
+        reasons = Counter(item["reason"] for item in left_out)
         told = "; ".join(f"{count:,} {reason}" for reason, count in reasons.most_common(3))
-        console.print(f"\nLeft out: {len(report['left_out']):,} ({told})", style="dim", markup=False)
-    for warning in report["warnings"]:
+        console.print(f"Left out: {len(left_out):,} ({told})", style="dim", markup=False)
+    for warning in warnings:
         console.print(f"Warning: {warning}", style="yellow", markup=False)

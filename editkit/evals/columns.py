@@ -54,7 +54,7 @@ def _width(columns: Sequence[Column]) -> int:
 def print_table(console: Console, names: Sequence[Text], columns: Sequence[Column]) -> None:
     """Print one table; names that are cut short are written out below it."""
     room = console.width - _width(columns)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, pad_edge=False, header_style="bold")
+    table = plain_table(between=0)
     table.add_column("", max_width=room, vertical="bottom")
     for column in columns:
         table.add_column(Text(column.header, justify="right"), justify="right", no_wrap=True, min_width=column.width)
@@ -64,6 +64,11 @@ def print_table(console: Console, names: Sequence[Text], columns: Sequence[Colum
     for name in names:
         if fitted(name, room).plain != name.plain:
             console.print(Text(f"{fitted(name, room).plain} = {name.plain}", style="dim"))
+
+
+def plain_table(between: int = 1) -> Table:
+    """Return an empty table that is ruled below its heads alone, with so many blanks to the right of each cell."""
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, between, 0, 0), pad_edge=False, header_style="bold")
 
 
 def fitted(name: Text, room: int) -> Text:

@@ -14,13 +14,12 @@ import numpy.typing as npt
 
 from editkit.evals.embeddings import Bools, Integers
 from editkit.evals.report import Change, Rate
-from editkit.evals.statistics import mcnemar, paired_bootstrap, wilson
+from editkit.evals.statistics import RESAMPLES, mcnemar, paired_bootstrap, wilson
 
 Scores = npt.NDArray[np.float64]
 Total = Callable[[Scores, int], Scores]
 """[..., k] sums over n captions, and n -> [...] values."""
 
-RESAMPLES = 2000
 _CHUNK = 1 << 20  # elements of resampled counts held at once: 8 MiB
 
 

@@ -43,7 +43,7 @@ def render_sets(report: Report, console: Console, *, every_metric: bool = False)
     absent = [item["id"] for item in report["missing"] if item["reason"] != UNWANTED]
     if absent:
         console.print(f"Not computed: {', '.join(absent)} (--sets {absent[0]} says why).", style="dim", markup=False)
-    print_notes(console, report)
+    print_notes(console, report["left_out"], report["warnings"])
 
 
 def _parts(report: Report) -> list[tuple[str, Report]]:

@@ -10,6 +10,9 @@ import numpy as np
 from editkit.errors import DataError
 from editkit.evals.embeddings import Bools
 
+RESAMPLES = 2000
+"""Of every bootstrap."""
+
 
 def wilson(hits: float, n: float, confidence: float = 0.95) -> tuple[float, float]:
     """Interval (low, high) of the rate `hits / n`; the counts may be effective ones, which are not whole.
@@ -56,7 +59,7 @@ def mcnemar(base: Bools, other: Bools) -> float:
 
 
 def paired_bootstrap(
-    base: Bools, other: Bools, seed: int = 0, resamples: int = 2000, confidence: float = 0.95
+    base: Bools, other: Bools, seed: int = 0, resamples: int = RESAMPLES, confidence: float = 0.95
 ) -> tuple[float, float]:
     """[n], [n] bool -> percentile interval (low, high) of mean(other) - mean(base), items resampled in pairs.
 

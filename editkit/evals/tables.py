@@ -47,7 +47,7 @@ def render(report: Report, console: Console, *, by_concept: bool = False, every_
         print_comparisons(console, [Comparison(metric, metric, base, model, controls) for metric in metrics])
     if by_concept:
         _print_concepts(console, report)
-    print_notes(console, report)
+    print_notes(console, report["left_out"], report["warnings"])
 
 
 def _title(report: Report) -> str:

@@ -13,11 +13,10 @@ import numpy.typing as npt
 
 from editkit.evals.embeddings import Bools, Integers
 from editkit.evals.report import Change, Rate
-from editkit.evals.statistics import wilson
+from editkit.evals.statistics import RESAMPLES, wilson
 
 Weights = npt.NDArray[np.float64]
 
-RESAMPLES = 2000
 FLIPS = 10_000
 _SLACK = 1e-9  # sums of the same weights in another order are the same sum
 

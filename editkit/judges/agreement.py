@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from editkit.errors import DataError
 from editkit.evals.report import Rate
-from editkit.evals.statistics import wilson
+from editkit.evals.statistics import RESAMPLES, wilson
 from editkit.judges import Verdict
 
 Counts = npt.NDArray[np.int64]
@@ -103,7 +103,7 @@ def kappa(counts: Counts) -> npt.NDArray[np.float64]:
     return found
 
 
-def _kappa(counts: Counts, seed: int, resamples: int = 2000) -> Kappa:
+def _kappa(counts: Counts, seed: int, resamples: int = RESAMPLES) -> Kappa:
     """Items are resampled in pairs of verdicts, so the four counts of a resample are multinomial.
 
     Resamples without a kappa are left out of the percentiles; none is given where they are the most.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any, TypedDict
 
 from editkit.datasets import digests
 from editkit.errors import DataError
 from editkit.evals.measures import change, rate
-from editkit.evals.report import SCHEMA, Change, DataFacts, Omission, Rate
+from editkit.evals.report import SCHEMA, Change, DataFacts, Omission, Row
 from editkit.judges import State, Verdict
 from editkit.judges.agreement import Agreement, agreements
 from editkit.judges.items import Items, read_items
@@ -26,6 +25,7 @@ from editkit.judges.panel import (
     measures_of,
     write_verdicts,
 )
+from editkit.numbered import first_free
 from editkit.outputs import check_free, new_folder
 from editkit.plugins import Host
 from editkit.progress import Stage, silent
@@ -36,15 +36,12 @@ Verdicts = Mapping[str, Sequence[Verdict]]
 """By the judge's label."""
 
 
-class JudgedRow(TypedDict):
-    """One source of items: a row of `editkit.eval/1` and more."""
+class JudgedRow(Row):
+    """One source of items: a row of `editkit.eval/1` and more.
 
-    name: str
-    patch: None
-    metrics: dict[str, Rate]
-    difference: dict[str, Change]
-    """Against the first source, on the items that both have; where their ids are their own."""
-    by_concept: dict[str, dict[str, Rate]]
+    `difference` is against the first source, on the items that both have, where their ids are their own.
+    """
+
     judged: dict[str, dict[State, int]]
     """By judge: how many items have a verdict, an answer without one, no answer."""
     agreement: list[Agreement]
@@ -123,8 +120,7 @@ def _named_apart(sources: Sequence[Items]) -> list[Items]:
     """Number sources of one name."""
     named: dict[str, Items] = {}
     for source in sources:
-        numbered = (source.name if number == 1 else f"{source.name}-{number}" for number in count(1))
-        free = next(name for name in numbered if name not in named)
+        free = first_free(source.name, named.__contains__)
         named[free] = Items(free, source.content, source.ids, source.items, source.named, source.left_out)
     return list(named.values())
 
@@ -221,5 +217,4 @@ def metric(content: Content, name: str, label: str) -> str:
 
 
 def _free_folder(digest: str) -> Path:
-    names = (f"judged-{digest}" if number == 1 else f"judged-{digest}-{number}" for number in count(1))
-    return next(folder for name in names if not (folder := store.RUNS / name).exists())
+    return store.RUNS / first_free(f"judged-{digest}", lambda name: (store.RUNS / name).exists())

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from editkit.evals.columns import plain_table
 from editkit.evals.layout import change_text, p_text, rate_text
 from editkit.judges import State
 from editkit.judges.agreement import Agreement
@@ -20,7 +19,7 @@ from editkit.judges.run import JudgedReport, metric
 def render(report: JudgedReport, console: Console) -> None:
     """Print a line for each source and judge, and what could not be judged."""
     compared = any(row["difference"] for row in report["models"])
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    table = plain_table()
     heads = ("", "judge", "n", "unsafe, %", "mean score", *(("change of unsafe", "p") if compared else ()))
     for place, head in enumerate(heads):
         table.add_column(Text(head), justify="left" if place < 2 else "right", overflow="fold")

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from hashlib import sha256
-from itertools import count
 from pathlib import Path
 
 from editkit.errors import OutputError
+from editkit.numbered import first_free
 from editkit.results.schema import Report
 
 RUNS = Path("editkit-runs")
@@ -51,8 +51,7 @@ def digest_of(report: Mapping[str, object]) -> str:
 def free_place(evaluation: str, digest: str) -> Path:
     """Return a file below `RUNS` that does not exist."""
     stem = f"eval-{evaluation.replace('/', '-')}-{digest}"
-    names = (f"{stem}.json" if number == 1 else f"{stem}-{number}.json" for number in count(1))
-    return next(path for name in names if not os.path.lexists(path := RUNS / name))
+    return RUNS / first_free(stem, lambda name: os.path.lexists(RUNS / name), ".json")
 
 
 class FileTaken(OutputError):
