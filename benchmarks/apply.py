@@ -25,10 +25,10 @@ from pathlib import Path
 
 import numpy as np
 
-from editkit.change import Change
-from editkit.checkpoint import Checkpoint
-from editkit.patch import Patch
-from editkit.shard import unsigned, write_shard
+from editkit.files.checkpoint import Checkpoint
+from editkit.files.shard import unsigned, write_shard
+from editkit.patch.change import Change
+from editkit.patch.patch import Patch
 
 ROWS, COLUMNS = 1024, 4096
 FRACTION = 0.02

@@ -31,7 +31,7 @@ from zlib import crc32
 
 import numpy as np
 
-from editkit.shard import write_shard
+from editkit.files.shard import write_shard
 
 VISION = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
 LANGUAGE = {"hidden_size": 4096, "intermediate_size": 11008, "num_attention_heads": 32, "vocab_size": 32064}
@@ -93,9 +93,9 @@ def run_phase(phase: str, folder: Path, given: argparse.Namespace) -> dict[str, 
     import transformers
 
     from editkit.api import carry_out
-    from editkit.patch import Patch
-    from editkit.plan import make_plan
-    from editkit.plugins import default_host
+    from editkit.components.host import default_host
+    from editkit.editing.plan import make_plan
+    from editkit.patch.patch import Patch
 
     # what transformers imports on first use is counted as imports, not as work
     for lazy in ("CLIPVisionModel", "CLIPImageProcessor", "LlamaForCausalLM", "LlavaForConditionalGeneration"):
@@ -126,7 +126,7 @@ def counting_reads() -> Iterator[set[str]]:
     """Note the shards from which a tensor is read, by whichever of the two ways there are."""
     import safetensors
 
-    from editkit import checkpoint, shard
+    from editkit.files import checkpoint, shard
 
     read: set[str] = set()
     read_bits, safe_open = shard.read_bits, safetensors.safe_open

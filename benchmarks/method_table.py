@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from editkit.evals.layout import per_cent
-from editkit.evals.report import Report
 from editkit.evals.safeground import METRICS
+from editkit.reports.layout import per_cent
+from editkit.reports.schema import Report
 
 Row = Mapping[str, Any]
 """A measured model as the JSON has it: block, name, control_of, count, weights, relative_norm, metrics, difference."""

@@ -25,33 +25,33 @@ from typing import Any
 
 from benchmarks.method_list import SIZES, TARGETS, Block, Method, all_blocks
 from benchmarks.method_table import as_markdown, as_text, legend, tables
-from editkit.bits import to_tensor
-from editkit.change import Change
-from editkit.checkpoint import Checkpoint
-from editkit.cli.console import err
+from editkit.cli.console import err, quiet_libraries
 from editkit.cli.progress import stage
-from editkit.cli.quiet import quiet_libraries
-from editkit.controls import control_variants
-from editkit.datasets.classes import ClassSet
-from editkit.datasets.tuples import TupleSet
-from editkit.embedding import Encoder
-from editkit.engine import make_patch
+from editkit.components.choice import Choice
+from editkit.components.host import Host, default_host
+from editkit.components.site import Tower
+from editkit.data.classes import ClassSet
+from editkit.data.tuples import TupleSet
+from editkit.editing.engine import make_patch
+from editkit.editing.plan import Plan, make_plan, needs
+from editkit.editing.run import Run
+from editkit.editing.score import score
 from editkit.errors import EditkitError
+from editkit.evals.controls import control_variants
+from editkit.evals.encoder import Encoder
 from editkit.evals.options import RetrievalOptions
-from editkit.evals.report import Report
 from editkit.evals.retrieval import Retrieval
+from editkit.evals.run import class_set, measure_variants
 from editkit.evals.safeground import SafeGround
-from editkit.evaluation import class_set, measure_variants
-from editkit.layers import Layer, data_layer, flatten, given
-from editkit.loading import resolve_device
-from editkit.patch import Patch
-from editkit.plan import Plan, make_plan, needs
-from editkit.plugins import Host, default_host
-from editkit.recipe import Choice, resolve
-from editkit.run import Run
-from editkit.scores import score
-from editkit.site import Tower
-from editkit.variants import Variant
+from editkit.files.bits import to_tensor
+from editkit.files.checkpoint import Checkpoint
+from editkit.models.compute import resolve_device
+from editkit.models.variants import Variant
+from editkit.patch.change import Change
+from editkit.patch.patch import Patch
+from editkit.recipes.layers import Layer, data_layer, flatten, given
+from editkit.recipes.recipe import resolve
+from editkit.reports.schema import Report
 
 AT_ONCE = 64
 EVALUATIONS = {"safeground": SafeGround(), "retrieval": Retrieval(RetrievalOptions(ks=(1,)))}

@@ -20,11 +20,11 @@ from functools import partial
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from editkit.plugins import default_host
-from editkit.scoring import score_pairs
-from editkit.site import Role, Site, Tower
-from editkit.specs import ScorerSpec
-from editkit.streams import Batch
+from editkit.components.host import default_host
+from editkit.components.site import Role, Site, Tower
+from editkit.components.specs import ScorerSpec
+from editkit.editing.input_scores import score_pairs
+from editkit.models.batches import Batch
 from editkit_clip.transformers_format import LAYERS, MODULES, LoadedClip
 
 ROLES: dict[Tower, Role] = {"text": "attn.out", "vision": "mlp.out"}

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from editkit.manipulators.specs import MANIPULATORS
-from editkit.scorers.specs import SCORERS, UWM
-from editkit.selectors.specs import SELECTORS
-from editkit.specs import ManipulatorSpec, Options, ScorerSpec, SelectorSpec
+from editkit.components.specs import ManipulatorSpec, Options, ScorerSpec, SelectorSpec
+from editkit.methods.manipulators.specs import MANIPULATORS
+from editkit.methods.references import UWM
+from editkit.methods.scorers.specs import SCORERS
+from editkit.methods.selectors.specs import SELECTORS
 
 PAGE = Path(__file__).parent / "methods.md"
 PART = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)

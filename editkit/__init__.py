@@ -13,13 +13,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from editkit.components.hooks import hookimpl
 from editkit.errors import EditkitError
-from editkit.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from editkit.api import Edited, edit, evaluate
-    from editkit.loaded import Loaded, load, load_captioner
-    from editkit.patch import Patch
+    from editkit.models.in_memory import Loaded, load, load_captioner
+    from editkit.patch.patch import Patch
 
 __version__ = "0.1.0"
 __all__ = [
@@ -36,8 +36,8 @@ __all__ = [
 
 _HEAVY = {
     **dict.fromkeys(("Edited", "edit", "evaluate"), "editkit.api"),
-    **dict.fromkeys(("Loaded", "load", "load_captioner"), "editkit.loaded"),
-    "Patch": "editkit.patch",
+    **dict.fromkeys(("Loaded", "load", "load_captioner"), "editkit.models.in_memory"),
+    "Patch": "editkit.patch.patch",
 }
 
 

@@ -8,22 +8,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from editkit.card import write_card
-from editkit.engine import make_patch
+from editkit.components.host import Host, default_host
+from editkit.editing.engine import make_patch
+from editkit.editing.plan import Plan, make_plan
 from editkit.errors import OutputError
-from editkit.evals.report import Report
-from editkit.evaluation import run_evaluation
-from editkit.layers import data_layer, flatten, given, read_recipe
-from editkit.named_recipes import origin
-from editkit.numbered import first_free
-from editkit.outputs import check_free
-from editkit.patch import Applied, Patch
-from editkit.plan import Plan, make_plan
-from editkit.plugins import Host, default_host
+from editkit.evals.run import run_evaluation
+from editkit.files.outputs import check_free, check_new_file, first_free
+from editkit.models.memory import released
+from editkit.patch.card import write_card
+from editkit.patch.patch import Applied, Patch
 from editkit.progress import Stage, silent
-from editkit.results.store import RUNS, check_new_file, save_report
-from editkit.smaller_batches import released
-from editkit.tower_swap import tower_swap
+from editkit.recipes.catalogue import origin
+from editkit.recipes.layers import data_layer, flatten, given, read_recipe
+from editkit.recipes.tower_swap import tower_swap
+from editkit.reports.schema import Report
+from editkit.reports.store import RUNS, save_report
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from editkit.datasets.options import ClassesOptions, PairsOptions, VisuOptions
-from editkit.datasets.zeroshot.options import ZEROSHOT
+from editkit.components.hooks import hookimpl
+from editkit.components.specs import DatasetSpec, EvalSpec, JudgeSpec, ManipulatorSpec, ScorerSpec, SelectorSpec
+from editkit.data.options import ClassesOptions, PairsOptions, VisuOptions
+from editkit.data.zeroshot.options import ZEROSHOT
+from editkit.evals.judges.specs import JUDGES
 from editkit.evals.options import RetrievalOptions
-from editkit.hookspecs import hookimpl
-from editkit.judges.specs import JUDGES
-from editkit.manipulators.specs import MANIPULATORS
-from editkit.scorers.specs import SCORERS, UWM
-from editkit.selectors.specs import SELECTORS
-from editkit.specs import DatasetSpec, EvalSpec, JudgeSpec, ManipulatorSpec, ScorerSpec, SelectorSpec
+from editkit.methods.manipulators.specs import MANIPULATORS
+from editkit.methods.references import UWM
+from editkit.methods.scorers.specs import SCORERS
+from editkit.methods.selectors.specs import SELECTORS
 
 
 @hookimpl
@@ -38,20 +39,20 @@ def editkit_datasets() -> list[DatasetSpec]:
         DatasetSpec(
             name="visu",
             summary="ViSU's JSON files with your image folders",
-            target="editkit.datasets.visu:Visu",
+            target="editkit.data.visu:Visu",
             options=VisuOptions,
             reference="Safe-CLIP, ECCV 2024",
         ),
         DatasetSpec(
             name="pairs",
             summary="a table of tuples: JSONL, CSV, Parquet or hf:NAME",
-            target="editkit.datasets.pairs:Pairs",
+            target="editkit.data.pairs:Pairs",
             options=PairsOptions,
         ),
         DatasetSpec(
             name="classes",
             summary="labelled images described by a YAML file, for zero-shot accuracy",
-            target="editkit.datasets.classes:Classes",
+            target="editkit.data.classes:Classes",
             options=ClassesOptions,
             content="classes",
         ),

@@ -8,14 +8,14 @@ from typing import Any
 from llava_models import tiny_llava
 from models import table
 
-from editkit.bits import to_bits, to_tensor
-from editkit.captions.evaluation import Captioned, run_captioning
-from editkit.captions.options import CaptioningOptions
-from editkit.change import Change
-from editkit.layers import data_layer
-from editkit.patch import Patch
-from editkit.plugins import Host, default_host
-from editkit.specs import NoOptions
+from editkit.components.host import Host, default_host
+from editkit.components.specs import NoOptions
+from editkit.evals.captions.evaluation import Captioned, run_captioning
+from editkit.evals.captions.options import CaptioningOptions
+from editkit.files.bits import to_bits, to_tensor
+from editkit.patch.change import Change
+from editkit.patch.patch import Patch
+from editkit.recipes.layers import data_layer
 from editkit_llava.adapter import Llava
 
 TUPLES, BATCH, WORDS = 7, 3, 10

@@ -20,7 +20,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from editkit.streams import Batch
+    from editkit.models.batches import Batch
 
 GOLDEN = Path(__file__).parent / "golden"
 PAIRS = 12
@@ -68,7 +68,7 @@ def own_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder for the reports of `eval`, which would else fill the current one."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("runs") / "editkit-runs"
-        patch.setattr("editkit.results.store.RUNS", folder)
+        patch.setattr("editkit.reports.store.RUNS", folder)
         yield folder
 
 
@@ -76,7 +76,7 @@ def own_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def runs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current folder, in which runs are kept where they are kept by default."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("editkit.results.store.RUNS", Path("editkit-runs"))
+    monkeypatch.setattr("editkit.reports.store.RUNS", Path("editkit-runs"))
     return tmp_path
 
 
@@ -102,7 +102,7 @@ def clip() -> Any:
 @pytest.fixture(scope="session")
 def clip_sites() -> list[Any]:
     """Every site of the reference model, as its adapter lists them."""
-    from editkit.specs import NoOptions
+    from editkit.components.specs import NoOptions
     from editkit_clip.transformers_format import TransformersClip
 
     adapter = TransformersClip(NoOptions())
@@ -112,7 +112,7 @@ def clip_sites() -> list[Any]:
 @pytest.fixture
 def pair_batches(reference: dict[str, Tensor]) -> Callable[[Any, str, int], Iterator[Batch]]:
     """`pair_batches(model, tower, size)`: the reference's pairs as a model's batches, captions without padding."""
-    from editkit.streams import Batch
+    from editkit.models.batches import Batch
 
     def batches(model: Any, tower: str, size: int) -> Iterator[Batch]:
         for start in range(0, PAIRS, size):
@@ -158,7 +158,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 @pytest.fixture
 def plugin_file(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
     """`plugin_file(name, code)`: a plugin in one file; afterwards its module and the host that loaded it are gone."""
-    from editkit.plugins import use_files
+    from editkit.components.host import use_files
 
     names = []
 

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editkit.bits import to_bits, to_tensor
-from editkit.change import Change
-from editkit.controls import control_variants
-from editkit.models import find_adapter
-from editkit.observe import weight_of
-from editkit.patch import Patch
-from editkit.plugins import default_host
-from editkit.protocols import Adapter, ModelFiles
-from editkit.recipe import resolve
-from editkit.site import Site, match_targets
+from editkit.components.host import default_host
+from editkit.components.protocols import Adapter, ModelFiles
+from editkit.components.site import Site, match_targets
+from editkit.evals.controls import control_variants
+from editkit.files.bits import to_bits, to_tensor
+from editkit.models.find import find_adapter
+from editkit.models.site_tensors import weight_of
+from editkit.patch.change import Change
+from editkit.patch.patch import Patch
+from editkit.recipes.recipe import resolve
 
 Masks = Callable[[Site], Tensor]
 Edit = Callable[[Tensor, Tensor], Tensor]

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from editkit.moments import Moments
-from editkit.plugins import default_host
-from editkit.protocols import ManipulationContext
-from editkit.recipe import validate_options
-from editkit.site import Role, Site
-from editkit.specs import ManipulatorSpec
+from editkit.components.choice import validate_options
+from editkit.components.host import default_host
+from editkit.components.protocols import ManipulationContext
+from editkit.components.site import Role, Site
+from editkit.components.specs import ManipulatorSpec
+from editkit.components.statistics import Moments
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
 EVERY_DTYPE = pytest.mark.parametrize("dtype", DTYPES, ids=["fp32", "fp16", "bf16", "fp64"])

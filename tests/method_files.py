@@ -32,8 +32,8 @@ SCORER = Method(
     """score = r^2 c: UWM's unsafe saliency, louder outputs first."""
 
     from editkit import hookimpl
-    from editkit.scorers.pairs import pair_scorer, saliency
-    from editkit.specs import ScorerSpec
+    from editkit.methods.scorers.pairs import pair_scorer, saliency
+    from editkit.components.specs import ScorerSpec
 
 
     @hookimpl
@@ -57,7 +57,7 @@ GRADIENT_SCORER = Method(
     """score = mean over unsafe samples of (W dl/dW)^2, with l = 1 - cos(own caption, own image)."""
 
     from editkit import hookimpl
-    from editkit.specs import ScorerSpec
+    from editkit.components.specs import ScorerSpec
 
 
     class Taylor:
@@ -98,8 +98,8 @@ SELECTOR = Method(
     from pydantic import Field
 
     from editkit import hookimpl
-    from editkit.selectors.per_site import per_site
-    from editkit.specs import Options, SelectorSpec
+    from editkit.methods.selectors.per_site import per_site
+    from editkit.components.specs import Options, SelectorSpec
 
 
     class AboveMeanOptions(Options):
@@ -127,7 +127,7 @@ MANIPULATOR = Method(
     """W' = W - share W d d^T, with d the unit direction from the mean safe to the mean unsafe input."""
 
     from editkit import hookimpl
-    from editkit.specs import ManipulatorSpec, Options
+    from editkit.components.specs import ManipulatorSpec, Options
 
 
     class DeafenOptions(Options):
@@ -166,9 +166,9 @@ WHOLE = Method(
     import torch
 
     from editkit import hookimpl
-    from editkit.scorers.pairs import pair_scorer
-    from editkit.selectors.per_site import per_site
-    from editkit.specs import ManipulatorSpec, ScorerSpec, SelectorSpec
+    from editkit.methods.scorers.pairs import pair_scorer
+    from editkit.methods.selectors.per_site import per_site
+    from editkit.components.specs import ManipulatorSpec, ScorerSpec, SelectorSpec
 
     HERE = f"{__name__}:"
     editkit_scorers = hookimpl(lambda: [ScorerSpec(name="hush", summary="excited", target=HERE + "excited")])

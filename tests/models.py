@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from editkit.shard import read_header
+from editkit.files.shard import read_header
 
 DTYPES = ("float32", "float16", "bfloat16")
 DEMO = Path(__file__).parents[1] / "plugins" / "editkit-demo" / "editkit_demo"

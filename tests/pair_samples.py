@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from editkit.observe import Inputs
-from editkit.plugins import default_host
-from editkit.site import Site
-from editkit.specs import ScorerSpec
+from editkit.components.host import default_host
+from editkit.components.inputs import Inputs
+from editkit.components.site import Site
+from editkit.components.specs import ScorerSpec
 
 METHODS: list[tuple[str, dict[str, Any]]] = [
     ("uwm", {"aggregation": "pairs"}),

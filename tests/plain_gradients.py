@@ -13,9 +13,9 @@ from models import OPEN_CLIP
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from editkit.site import Site
-from editkit.specs import NoOptions
-from editkit.streams import Batch
+from editkit.components.site import Site
+from editkit.components.specs import NoOptions
+from editkit.models.batches import Batch
 
 Gradients = dict[str, list[list[Tensor]]]
 """By side, for each of its samples, the gradients of that sample's loss by some tensors."""

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from editkit.plugins import Host
-from editkit.specs import ScorerSpec
+from editkit.components.host import Host
+from editkit.components.specs import ScorerSpec
 
 Install = Callable[..., None]
 
 GOOD = """
-    from editkit.hookspecs import hookimpl
-    from editkit.specs import ScorerSpec
+    from editkit.components.hooks import hookimpl
+    from editkit.components.specs import ScorerSpec
 
     @hookimpl
     def editkit_scorers():
-        target = "editkit.scorers.weights:Magnitude"
+        target = "editkit.methods.scorers.weights:Magnitude"
         return [ScorerSpec(name="{scorer}", summary="test", target=target, needs="weights")]
 """
 
@@ -54,7 +54,7 @@ BROKEN = {
         + """
     @hookimpl
     def editkit_selectors():
-        from editkit.specs import SelectorSpec
+        from editkit.components.specs import SelectorSpec
         yield SelectorSpec(name="half-selector", summary="", target="a:b")
         raise ValueError("second")
     """,
@@ -63,7 +63,7 @@ BROKEN = {
     "wrong kind": (
         """
         from editkit import hookimpl
-        from editkit.specs import SelectorSpec
+        from editkit.components.specs import SelectorSpec
         @hookimpl
         def editkit_scorers():
             return [SelectorSpec(name="x", summary="", target="a:b")]
@@ -90,7 +90,7 @@ BROKEN = {
     "a word for a set": (
         """
         from editkit import hookimpl
-        from editkit.specs import ManipulatorSpec
+        from editkit.components.specs import ManipulatorSpec
         @hookimpl
         def editkit_manipulators():
             return [ManipulatorSpec(name="mover", summary="", target="a:b", needs="mean-inputs")]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from command_line import done
 
-from editkit.evals.report import DataFacts, Report, Subject, build_report
+from editkit.evals.report import Subject, build_report
 from editkit.evals.safeground import METRICS
-from editkit.results.schema import ModelFacts, PatchFacts, Run, SetReport
+from editkit.reports.schema import DataFacts, ModelFacts, PatchFacts, Report, Run, SetReport
 
 N = 80
 DIRECTIONS = ("Ts-Vs", "Vs-Ts", "Tu-Vu+s", "Vu-Tu+s")

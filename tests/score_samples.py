@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from editkit.site import Site
+from editkit.components.site import Site
 
 SITES = [Site("text", layer, "attn.out", "m", f"{layer}.weight", (4, 5)) for layer in range(2)]
 

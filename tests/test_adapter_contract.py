@@ -14,10 +14,10 @@ from models import OPEN_CLIP, tiny_clip, tiny_open_clip
 from open_clip_models import plain_open_clip
 from torch import Tensor
 
-from editkit.plugins import Component, Host
-from editkit.protocols import ModelFiles
-from editkit.site import Site
-from editkit.specs import AdapterSpec
+from editkit.components.host import Component, Host
+from editkit.components.protocols import ModelFiles
+from editkit.components.site import Site
+from editkit.components.specs import AdapterSpec
 from editkit.testing import ContractError, check_adapter
 from editkit_clip.transformers_format import LoadedClip, TransformersClip
 

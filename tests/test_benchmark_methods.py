@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from editkit.layers import flatten
-from editkit.manipulators.specs import MANIPULATORS
-from editkit.plugins import default_host
-from editkit.recipe import resolve
-from editkit.scorers.specs import SCORERS
+from editkit.components.host import default_host
+from editkit.methods.manipulators.specs import MANIPULATORS
+from editkit.methods.scorers.specs import SCORERS
+from editkit.recipes.layers import flatten
+from editkit.recipes.recipe import resolve
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from tiny_checkpoints import digests, listing
 
 import editkit
-from editkit.checkpoint import Checkpoint
-from editkit.patch import Patch
+from editkit.files.checkpoint import Checkpoint
+from editkit.patch.patch import Patch
 
 KINDS = [(dtype, False) for dtype in DTYPES] + [("float32", True)]
 EVERY_KIND = pytest.mark.parametrize(

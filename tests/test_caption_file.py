@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from editkit.captions.file import CaptionFile
-from editkit.captions.plan import Batch, batch_seed, plan_batches
-from editkit.captions.settings import Settings
-from editkit.datasets.tuples import Item
+from editkit.data.tuples import Item
 from editkit.errors import DataError, OutputError
+from editkit.evals.captions.file import CaptionFile
+from editkit.evals.captions.plan import Batch, Settings, batch_seed, plan_batches
 
 SETTINGS = Settings("weights", "processing", None, None, 0.2, 16, 0, 2, "float32", "data", ("unsafe", "safe"))
 HEADER = SETTINGS.header("model", "Say!", "cpu")

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from caption_samples import TUPLES, caption, prepare
 
+from editkit.components.host import load_host
 from editkit.errors import RecipeError
 from editkit.evals.statistics import wilson
-from editkit.plugins import load_host
-from editkit.results.schema import checker
+from editkit.reports.schema import checker
 
 JUDGE = """
 from editkit import hookimpl
-from editkit.judges import failed, ignore, scored, unparsable
-from editkit.specs import JudgeSpec, Options
+from editkit.evals.judges import failed, ignore, scored, unparsable
+from editkit.components.specs import JudgeSpec, Options
 
 class LetterOptions(Options):
     letter: str = "a"

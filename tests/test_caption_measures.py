@@ -7,8 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from editkit.captions.metrics import load_metrics
-from editkit.captions.scores import derangement
+from editkit.evals.captions.metrics import derangement, load_metrics
 from editkit.evals.measures import Average, Share, change, rate, value
 from editkit.evals.statistics import mcnemar, wilson
 

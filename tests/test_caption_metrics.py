@@ -12,7 +12,7 @@ from warnings import catch_warnings
 import numpy as np
 import pytest
 
-from editkit.captions.metrics import load_metrics, words
+from editkit.evals.captions.metrics import load_metrics, words
 from editkit.evals.measures import value
 
 WORDS = ("a", "the", "dog", "cat", "red", "runs", "sits", "park", "in")

@@ -18,12 +18,11 @@ from coca_models import tiny_coca
 from models import elements
 from PIL import Image
 
-from editkit.captions.plan import batch_seed
-from editkit.captions.settings import SCHEMA
 from editkit.errors import DataError, ModelError, OutputError
-from editkit.loaded import load_captioner
-from editkit.patch import Patch
-from editkit.results.schema import checker
+from editkit.evals.captions.plan import SCHEMA, batch_seed
+from editkit.models.in_memory import load_captioner
+from editkit.patch.patch import Patch
+from editkit.reports.schema import checker
 
 HERE = Path(__file__).parent
 METRICS = ("RougeL", "Bleu-1", "Bleu-2", "Bleu-3", "Bleu-4", "corpus-Bleu", "CIDEr")
@@ -163,7 +162,7 @@ def test_finished_captions_are_scored_again_without_the_model(
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr("editkit.captions.evaluation.load_captioner", refuse)
+    monkeypatch.setattr("editkit.evals.captions.evaluation.load_captioner", refuse)
     again = caption(folder, made.folder, options={"sides": ("unsafe", "safe")}, patches=[folder / "edit"])
     assert again.report == made.report
 

@@ -10,10 +10,10 @@ import pytest
 import safetensors.numpy
 from tiny_checkpoints import Tensors, model_folder, random_bits, save, tensors
 
-from editkit.checkpoint import Checkpoint
 from editkit.errors import ModelError
-from editkit.folder import is_weights
-from editkit.shard import write_shard
+from editkit.files.checkpoint import Checkpoint
+from editkit.files.model_folder import is_weights
+from editkit.files.shard import write_shard
 
 
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16"])

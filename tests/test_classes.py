@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from editkit.datasets.classes import Classes, ClassSet
-from editkit.datasets.options import ClassesOptions
+from editkit.data.classes import Classes, ClassSet
+from editkit.data.options import ClassesOptions
 from editkit.errors import DataError
 
 BASE = {"name": "pets", "classes": ["cat", "small_dog"], "template": "a photo of a {}.", "table": "pets.csv"}

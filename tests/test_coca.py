@@ -17,15 +17,16 @@ from open_clip_models import library_model, plain_open_clip
 from safetensors.torch import load_file
 from torch import Tensor
 
-from editkit.adapter_case import encode, inputs_of, noise
+from editkit.components.host import default_host
+from editkit.components.protocols import ModelFiles
+from editkit.components.site import TOWERS, Site, Tower
+from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
-from editkit.models import find_adapter
-from editkit.observe import observe, weight_of
-from editkit.plugins import default_host
-from editkit.protocols import ModelFiles
-from editkit.site import TOWERS, Site, Tower
-from editkit.specs import NoOptions
+from editkit.models.find import find_adapter
+from editkit.models.observe import observe
+from editkit.models.site_tensors import weight_of
 from editkit.testing import check_adapter
+from editkit.testing.adapter_case import encode, inputs_of, noise
 from editkit_coca.adapter import POOL, CoCa
 from editkit_coca.model import LoadedCoca
 

@@ -15,12 +15,12 @@ from command_line import cache_at, done
 from models import table
 from safetensors.torch import load_file, save_file
 
-from editkit.adapter_case import noise
+from editkit.components.host import default_host
+from editkit.components.protocols import Captioner
+from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
-from editkit.models import find_adapter
-from editkit.plugins import default_host
-from editkit.protocols import Captioner
-from editkit.specs import NoOptions
+from editkit.models.find import find_adapter
+from editkit.testing.adapter_case import noise
 from editkit_coca.adapter import CoCa
 
 LIKE = pytest.mark.parametrize("like", PUBLISHED)

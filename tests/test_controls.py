@@ -15,14 +15,15 @@ from embedding_samples import noise
 from models import OPEN_CLIP, tiny_clip, tiny_open_clip
 from torch import Tensor
 
-from editkit.change import Change
-from editkit.controls import Redraw, kind_of_control
-from editkit.evals.report import DataFacts, Subject, build_report
+from editkit.components.host import default_host
+from editkit.components.specs import ManipulatorSpec, SelectorSpec
+from editkit.evals.controls import Redraw, kind_of_control
+from editkit.evals.report import Subject, build_report
 from editkit.evals.safeground import METRICS, SafeGround
-from editkit.evals.verdict import verdict
-from editkit.plugins import default_host
-from editkit.specs import ManipulatorSpec, SelectorSpec
-from editkit.variants import Variant
+from editkit.models.variants import Variant
+from editkit.patch.change import Change
+from editkit.reports.schema import DataFacts
+from editkit.reports.verdict import verdict
 
 REDRAWN = ["random 0", "random 1", "random 2", "magnitude"]
 WHOLE = ["shuffled 0", "shuffled 1", "shuffled 2", "shrink"]

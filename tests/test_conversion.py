@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from editkit.cache import cache_root
-from editkit.checkpoint import Checkpoint
-from editkit.conversion import converted, converted_folder
 from editkit.errors import ModelError
+from editkit.files.cache import cache_root
+from editkit.files.checkpoint import Checkpoint
+from editkit.files.conversion import converted, converted_folder
 
 
 def test_a_training_checkpoint_gives_its_state_dict_without_the_prefix_of_data_parallelism(tmp_path: Path) -> None:

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from editkit.engine import _replace
+from editkit.components.protocols import TupleEmbeddings
+from editkit.components.site import Site, match_targets
+from editkit.editing.engine import _replace
+from editkit.editing.gradient_scores import score_batch_gradients, score_sample_gradients
+from editkit.editing.input_scores import score_pairs
 from editkit.errors import RecipeError, ScoreError, SiteError
-from editkit.gradients import score_batch_gradients, score_sample_gradients
-from editkit.protocols import TupleEmbeddings
-from editkit.scoring import score_pairs
-from editkit.site import Site, match_targets
 from editkit.testing import score
 
 Batches = Callable[..., Any]

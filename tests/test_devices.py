@@ -11,9 +11,8 @@ from models import table, tiny_clip
 from tiny_checkpoints import listing
 
 from editkit.errors import RecipeError
-from editkit.loading import devices, require_compute, resolve_device
-from editkit.patch import Patch
-from editkit.recipe import Compute
+from editkit.models.compute import Compute, devices, require_compute, resolve_device
+from editkit.patch.patch import Patch
 
 HERE = devices()
 ABSENT = ["gpu", "cuda:99", "meta", "tpu", "", "cpu:x", "CUDA"]

@@ -14,8 +14,8 @@ import torch
 from command_line import done
 from models import DEMO, table, tiny_clip
 
-from editkit.plugins import load_host
-from editkit.specs import KINDS, ManipulatorSpec, ScorerSpec, SelectorSpec
+from editkit.components.host import load_host
+from editkit.components.specs import KINDS, ManipulatorSpec, ScorerSpec, SelectorSpec
 
 DOCS = Path(__file__).parents[1] / "docs"
 FEW = ("--limit", 8, "--workers", 0)
@@ -106,7 +106,7 @@ def test_commands_of_plugins_can_be_planned(
 
 
 def test_what_is_to_be_tried_without_a_model_runs(written: dict[str, Path]) -> None:
-    (code,) = (block for block in blocks("plugins.md", "python") if "editkit.testing" in block)
+    (code,) = (block for block in blocks("plugins.md", "python") if "import manipulate, score" in block)
     given: dict[str, Any] = {"host": load_host(tuple(written.values())), "safe_mask": None, "unsafe_mask": None}
     torch.manual_seed(0)
     given |= {"weight": torch.randn(5, 6), "other": torch.rand(5, 6)}

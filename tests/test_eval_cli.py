@@ -15,7 +15,7 @@ from command_line import cache_at, done
 from models import DEMO, drawn, images_of
 from plain_clip import SAFEGROUND, Four, embed, naive_recall, naive_safeground
 
-from editkit.evals.report import Report
+from editkit.reports.schema import Report
 
 LIMIT = 60
 DIRECTIONS = ("Ts-Vs", "Vs-Ts", "Tu-Vu+s", "Vu-Tu+s")
@@ -212,10 +212,10 @@ def test_rows_by_concept_add_up_to_the_whole(safeground: Report) -> None:
 
 
 def test_controls_change_as_many_weights_per_site_as_the_patch(edited: Edit, safeground: Report) -> None:
-    from editkit.controls import control_variants
-    from editkit.models import find_adapter
-    from editkit.patch import Patch
-    from editkit.plugins import default_host
+    from editkit.components.host import default_host
+    from editkit.evals.controls import control_variants
+    from editkit.models.find import find_adapter
+    from editkit.patch.patch import Patch
 
     assert [row["name"] for row in safeground["controls"]] == CONTROLS
     patch, host = Patch.load(edited.patch), default_host()

@@ -12,12 +12,14 @@ from embedding_samples import noise
 from rich.console import Console
 
 from editkit.errors import DataError
-from editkit.evals.report import Change, DataFacts, Report, Subject, build_report, measurable
+from editkit.evals.report import Subject, build_report
 from editkit.evals.retrieval import Retrieval
 from editkit.evals.safeground import METRICS, SafeGround
 from editkit.evals.statistics import mcnemar, paired_bootstrap, wilson
-from editkit.evals.tables import render
-from editkit.evals.verdict import verdict
+from editkit.reports.metrics import measurable
+from editkit.reports.schema import Change, DataFacts, Report
+from editkit.reports.show import render
+from editkit.reports.verdict import verdict
 
 N = 600
 CONCEPTS = tuple(("weapons", "drug use", "hazard, fire and smoke")[i % 3] for i in range(N))

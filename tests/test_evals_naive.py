@@ -12,9 +12,11 @@ from embedding_samples import noise, tied, tuples
 from benchmarks.evaluation import by_matrix
 from editkit.evals.embeddings import Floats, TupleEmbeddings
 from editkit.evals.options import RetrievalOptions
-from editkit.evals.report import DataFacts, Subject, build_report
-from editkit.evals.retrieval import DIRECTIONS, Retrieval
+from editkit.evals.report import Subject, build_report
+from editkit.evals.retrieval import Retrieval
 from editkit.evals.safeground import METRICS, SafeGround
+from editkit.reports.metrics import DIRECTIONS
+from editkit.reports.schema import DataFacts
 
 
 def at(*degrees: float) -> Floats:

@@ -26,7 +26,7 @@ from report_samples import (
 
 from editkit.evals.retrieval import Retrieval
 from editkit.evals.safeground import METRICS
-from editkit.results.columns import CAPTIONS, KNOWLEDGE, LATEX, PAPER, SAFETY, in_paper_order
+from editkit.reports.paper_columns import CAPTIONS, KNOWLEDGE, LATEX, PAPER, SAFETY, in_paper_order
 
 TABLES = json.loads((Path(__file__).parent / "paper" / "tables.json").read_text())["tables"]
 

@@ -10,10 +10,10 @@ import pluggy
 import pytest
 from plugin_samples import Install
 
+from editkit.components.host import Component, Host, default_host, load_host
+from editkit.components.specs import AdapterSpec
 from editkit.errors import ModelError
-from editkit.models import find_adapter, weights_path
-from editkit.plugins import Component, Host, default_host, load_host
-from editkit.specs import AdapterSpec
+from editkit.models.find import find_adapter, weights_path
 
 
 def spec(name: str, **fields: Any) -> AdapterSpec:
@@ -124,8 +124,8 @@ def test_of_two_that_claim_a_family_the_first_registered_is_taken(tmp_path: Path
 
 def test_the_order_of_installation_changes_nothing(install: Install, tmp_path: Path) -> None:
     code = """
-        from editkit.hookspecs import hookimpl
-        from editkit.specs import AdapterSpec
+        from editkit.components.hooks import hookimpl
+        from editkit.components.specs import AdapterSpec
 
         @hookimpl
         def editkit_adapters():
@@ -187,8 +187,8 @@ def timm_installed(install: Install) -> None:
         "editkit-timmlike",
         "timmlike_plugin",
         """
-        from editkit.hookspecs import hookimpl
-        from editkit.specs import AdapterSpec
+        from editkit.components.hooks import hookimpl
+        from editkit.components.specs import AdapterSpec
 
         @hookimpl
         def editkit_adapters():
@@ -201,7 +201,7 @@ def timm_installed(install: Install) -> None:
 @pytest.mark.usefixtures("timm_installed")
 def test_the_path_behind_the_name_holds_the_weights(request: pytest.FixtureRequest) -> None:
     request.addfinalizer(default_host.cache_clear)
-    assert weights_path("timmlike:vit_base.augreg@dir/a@b.safetensors") == Path("dir/a@b.safetensors")
-    assert weights_path("timmlike:vit@~/x.safetensors") == Path("~/x.safetensors").expanduser()
-    assert weights_path("open_clip:coca_ViT-L-14@x.safetensors") == Path("x.safetensors")
-    assert weights_path("other:vit@x.safetensors") == Path("other:vit@x.safetensors")
+    assert weights_path("timmlike:vit_base.augreg@dir/a@b.safetensors", default_host()) == Path("dir/a@b.safetensors")
+    assert weights_path("timmlike:vit@~/x.safetensors", default_host()) == Path("~/x.safetensors").expanduser()
+    assert weights_path("open_clip:coca_ViT-L-14@x.safetensors", default_host()) == Path("x.safetensors")
+    assert weights_path("other:vit@x.safetensors", default_host()) == Path("other:vit@x.safetensors")

@@ -11,11 +11,11 @@ import torch
 from naive import relative
 from torch import Tensor
 
-from editkit.bits import to_bits
-from editkit.plugins import default_host
-from editkit.scoring import score_pairs
-from editkit.site import Site, match_targets
-from editkit.specs import ScorerSpec
+from editkit.components.host import default_host
+from editkit.components.site import Site, match_targets
+from editkit.components.specs import ScorerSpec
+from editkit.editing.input_scores import score_pairs
+from editkit.files.bits import to_bits
 from editkit.testing import select
 
 ROLES = {"text": "attn.out", "vision": "mlp.out"}

@@ -19,8 +19,8 @@ from safetensors.numpy import load_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from editkit.scorers.options import LOSS_BATCH
-from editkit.site import Site
+from editkit.components.site import Site
+from editkit.methods.scorers.options import LOSS_BATCH
 
 FRACTION = 0.05
 TOPK = ("--selector", "topk", "--set", f"selector.fraction={FRACTION}")
@@ -258,7 +258,7 @@ def refused(tmp_path: Path, own_cache: Path, *args: object) -> str:
 def test_captions_alone_are_refused_before_the_model_is_loaded(
     places: dict[str, Path], tmp_path: Path, own_cache: Path, name: str, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("editkit.run.load_model", None)
+    monkeypatch.setattr("editkit.editing.run.load_model", None)
     given = (command, *flags(places, "texts"), "--scorer", name, "--target", "text:attn.out")
     message = refused(tmp_path, own_cache, *given)
     assert "no tuple with a pair of captions and a pair of images" in message and "`uwm`" in message

@@ -14,13 +14,13 @@ from pair_samples import scorer
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from editkit.components.choice import validate_options
+from editkit.components.host import default_host
+from editkit.components.protocols import TupleEmbeddings
+from editkit.components.site import Site, match_targets
+from editkit.components.specs import ScorerSpec
 from editkit.errors import RecipeError
-from editkit.plugins import default_host
-from editkit.protocols import TupleEmbeddings
-from editkit.recipe import validate_options
-from editkit.scorers.losses import g_safe_clip, g_unsafe
-from editkit.site import Site, match_targets
-from editkit.specs import ScorerSpec
+from editkit.methods.scorers.losses import g_safe_clip, g_unsafe
 from editkit.testing import select
 
 # the losses they ask for

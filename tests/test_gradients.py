@@ -17,11 +17,11 @@ from plain_gradients import OpenPairs, batch_loss, of_site, other_than
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from editkit.components.protocols import TupleEmbeddings
+from editkit.components.site import Site, match_targets
+from editkit.editing.gradient_scores import embed_pairs, score_batch_gradients
 from editkit.errors import EditkitError, ModelError, ScoreError, SiteError
-from editkit.gradients import embed_pairs, score_batch_gradients
-from editkit.protocols import TupleEmbeddings
-from editkit.site import Site, match_targets
-from editkit.streams import Batch
+from editkit.models.batches import Batch
 from editkit.testing import select
 
 BOTH_TOWERS = pytest.mark.parametrize("tower", ["text", "vision"])

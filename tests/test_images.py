@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from editkit.datasets.images import ImageBytes, open_rgb
+from editkit.data.readers.images import ImageBytes, open_rgb
 from editkit.errors import DataError
 
 

@@ -14,10 +14,10 @@ from command_line import as_error, done, run, sha
 from models import DEMO, OPEN_CLIP, spoil, table, tiny_clip, tiny_open_clip
 from tiny_checkpoints import digests, listing
 
-from editkit import engine, scores
+from editkit.components.host import default_host
+from editkit.editing import engine, score
+from editkit.editing.plan import Plan, make_plan
 from editkit.errors import EditkitError, SiteError
-from editkit.plan import Plan, make_plan
-from editkit.plugins import default_host
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_invariant_3_scores_depend_on_nothing_but_weights_data_and_scorer(
         raise AssertionError("scored twice")
 
     with monkeypatch.context() as patch:
-        patch.setattr(scores, "score_pairs", refuse)
+        patch.setattr(score, "score_pairs", refuse)
         for number, own in enumerate((("--tau", 0.4), ("--alpha", 0), ("--selector", "topk"), ("--batch-size", 1))):
             done(*flags, *own, "-o", tmp_path / str(number))
     assert stored() == first
@@ -145,8 +145,8 @@ def test_invariant_3_scores_depend_on_nothing_but_weights_data_and_scorer(
 
 PLUGIN = """
 import torch
-from editkit.hookspecs import hookimpl
-from editkit.specs import ManipulatorSpec, SelectorSpec
+from editkit.components.hooks import hookimpl
+from editkit.components.specs import ManipulatorSpec, SelectorSpec
 
 class Nothing:
     def __init__(self, options): ...
@@ -263,14 +263,14 @@ def test_invariant_6_text_and_vision_share_one_code_path(
 ) -> None:
     plan = plan_of(model, pairs, **{"compute.cache": False})
     called: list[tuple[str, bool]] = []
-    score_pairs = scores.score_pairs
+    score_pairs = score.score_pairs
 
     def watched(loaded: Any, tower: str, sites: Any, scorers: Any, batches: Any, **rest: Any) -> Any:
         held = list(batches)
         called.extend((tower, batch.mask is None) for batch in held)
         return score_pairs(loaded, tower, sites, scorers, held, **rest)
 
-    monkeypatch.setattr(scores, "score_pairs", watched)
+    monkeypatch.setattr(score, "score_pairs", watched)
     engine.make_patch(plan)
     assert sorted(set(called)) == [("text", False), ("vision", True)]  # the mask is the whole difference
 

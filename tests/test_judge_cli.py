@@ -13,9 +13,9 @@ from command_line import as_error, done, run
 from PIL import Image
 
 from editkit.evals.statistics import mcnemar, wilson
-from editkit.results.model_index import as_model_index
-from editkit.results.read import Stored
-from editkit.results.schema import checker
+from editkit.reports.model_index import as_model_index
+from editkit.reports.read import Stored
+from editkit.reports.schema import checker
 
 SCORES = {"a dog": 0.1, "a man hits a dog": 0.8, "a knife": 0.6, "soup": 0.2, "a bomb": 0.9}
 BASE = [("1", "a man hits a dog"), ("2", "a knife"), ("3", "soup"), ("4", "a bomb")]

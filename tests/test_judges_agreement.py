@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from editkit.errors import DataError
-from editkit.judges import Verdict, failed, labelled, unparsable
-from editkit.judges.agreement import agreements
+from editkit.evals.judges import Verdict, failed, labelled, unparsable
+from editkit.evals.judges.agreement import agreements
 
 
 def verdicts(labels: str) -> list[Verdict]:

@@ -12,11 +12,11 @@ import pytest
 from judge_server import Reply, Request, Server, refuses, says, serving
 
 from editkit.errors import ModelError
-from editkit.judges import Verdict
-from editkit.judges.endpoint import LONGEST_BODY, PATIENCE
-from editkit.judges.llm import LLMJudge
-from editkit.judges.options import LLMOptions
-from editkit.judges.prompt import CATEGORIES
+from editkit.evals.judges import Verdict
+from editkit.evals.judges.endpoint import LONGEST_BODY, PATIENCE
+from editkit.evals.judges.llm import LLMJudge
+from editkit.evals.judges.options import LLMOptions
+from editkit.evals.judges.prompt import CATEGORIES
 
 TEXTS = [f"a picture of {thing}" for thing in ("a dog", "a fight", "a lake", "a wound", "a cat", "a theft")]
 UNSAFE = ("fight", "wound", "theft")

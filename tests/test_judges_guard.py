@@ -12,9 +12,8 @@ from judge_models import CHAT, CONTEXT, new_model, saved, taught, tokenizer_for
 from transformers import LlamaForCausalLM
 
 from editkit.errors import ModelError
-from editkit.judges.guard import POLICIES, Guard
-from editkit.judges.guard_answers import parse_llama_guard, parse_qwen3guard
-from editkit.judges.options import GuardOptions
+from editkit.evals.judges.guard import POLICIES, Guard, parse_llama_guard, parse_qwen3guard
+from editkit.evals.judges.options import GuardOptions
 
 # Templates with what editkit reads in those of the real models, which open the answer themselves.
 QWEN = """Label the last message. The first line must be one of: 'Safety: Safe', 'Safety: Unsafe', \

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from judge_server import Reply, Request, refuses, says, serving
 
+from editkit.components.choice import validate_options
 from editkit.errors import EditkitError, RecipeError
-from editkit.judges.key import Key, read_key
-from editkit.judges.llm import LLMJudge
-from editkit.judges.options import LLMOptions
-from editkit.recipe import validate_options
+from editkit.evals.judges.key import Key, read_key
+from editkit.evals.judges.llm import LLMJudge
+from editkit.evals.judges.options import LLMOptions
 
 SECRET = "sk-5ecret/With+Signs_0123456789abcdef"
 VARIABLE = "JUDGE_TEST_KEY"

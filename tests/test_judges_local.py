@@ -11,11 +11,11 @@ import pytest
 from judge_models import CHAT, CONTEXT, new_model, saved, taught, tokenizer_for
 
 from editkit.errors import InstallError, ModelError, RecipeError
-from editkit.judges.chat_template import written
-from editkit.judges.llm import LLMJudge
-from editkit.judges.local import LocalChat
-from editkit.judges.options import LLMOptions
-from editkit.judges.prompt import SYSTEM_PROMPT, question
+from editkit.evals.judges.chat_template import written
+from editkit.evals.judges.llm import LLMJudge
+from editkit.evals.judges.local import LocalChat
+from editkit.evals.judges.options import LLMOptions
+from editkit.evals.judges.prompt import SYSTEM_PROMPT, question
 
 ANSWERS = {
     "a dog in the grass": "Safe",
@@ -170,7 +170,7 @@ def test_without_transformers_the_error_says_what_to_install(folder: Path, monke
     def missing(name: str) -> Any:
         raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 
-    monkeypatch.setattr("editkit.judges.libraries.import_module", missing)
+    monkeypatch.setattr("editkit.libraries.import_module", missing)
     with pytest.raises(InstallError) as raised:
         judge(folder).judge(["a dog"])
     assert raised.value.remedy == "Run: pip install transformers"

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from editkit.datasets.images import ImageBytes
+from editkit.data.readers.images import ImageBytes
 from editkit.errors import InstallError, ModelError, RecipeError
-from editkit.judges.nsfw_image import CLASSES, NsfwImage
-from editkit.judges.options import EXPOSED, NsfwImageOptions
+from editkit.evals.judges.nsfw_image import CLASSES, NsfwImage
+from editkit.evals.judges.options import EXPOSED, NsfwImageOptions
 
 nudenet = pytest.importorskip("nudenet")
 
@@ -95,7 +95,7 @@ def test_where_it_is_not_installed_the_error_says_how_to_get_it(
     def missing(name: str) -> Any:
         raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 
-    monkeypatch.setattr("editkit.judges.libraries.import_module", missing)
+    monkeypatch.setattr("editkit.libraries.import_module", missing)
     with pytest.raises(InstallError) as raised:
         judge().judge([picture(tmp_path, 0)])
     assert raised.value.remedy == "Run: pip install nudenet"

@@ -7,9 +7,9 @@ from hashlib import sha256
 import pytest
 from pydantic import ValidationError
 
-from editkit.judges import RAW_LENGTH, labelled, scored, short, unparsable
-from editkit.judges.options import LLMOptions
-from editkit.judges.prompt import CATEGORIES, PROMPT_HASH, SYSTEM_PROMPT, parse, question
+from editkit.evals.judges import RAW_LENGTH, labelled, scored, short, unparsable
+from editkit.evals.judges.options import LLMOptions
+from editkit.evals.judges.prompt import CATEGORIES, PROMPT_HASH, SYSTEM_PROMPT, parse, question
 
 
 @pytest.mark.parametrize(

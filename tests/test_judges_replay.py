@@ -13,9 +13,9 @@ import pytest
 from pyarrow import parquet
 
 from editkit.errors import DataError, ModelError
-from editkit.judges import Verdict
-from editkit.judges.options import ReplayOptions
-from editkit.judges.replay import Replay
+from editkit.evals.judges import Verdict
+from editkit.evals.judges.options import ReplayOptions
+from editkit.evals.judges.replay import Replay
 
 ROWS = [
     {"id": "7", "text": "a dog", "score": 0.125},

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from editkit.judges.specs import JUDGES
-from editkit.plugins import load_host
-from editkit.specs import JudgeSpec
+from editkit.components.host import load_host
+from editkit.components.specs import JudgeSpec
+from editkit.evals.judges.specs import JUDGES
 
 REQUIRED = {"llm": {"model": "m"}, "guard": {"model": "m"}, "replay": {"path": Path("r.jsonl")}}
 HEAVY = ("torch", "transformers", "open_clip", "httpx2", "anyio", "numpy", "nudenet", "profanity_check", "PIL")
@@ -31,7 +31,7 @@ def test_built_in_judges_come_through_the_hook(monkeypatch: pytest.MonkeyPatch) 
 
 def test_listing_judges_and_building_their_options_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from editkit.judges.specs import JUDGES; from editkit.judges import Verdict;"
+        "import sys; from editkit.evals.judges.specs import JUDGES; from editkit.evals.judges import Verdict;"
         f"JUDGES[0].options(model='m', endpoint='https://h/v1'); print([m for m in {HEAVY!r} if m in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

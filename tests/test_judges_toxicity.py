@@ -13,8 +13,8 @@ from judge_models import saved, tokenizer_for
 from transformers import BertConfig, BertForSequenceClassification
 
 from editkit.errors import InstallError, ModelError, RecipeError
-from editkit.judges.options import ToxicityOptions
-from editkit.judges.toxicity import Toxicity
+from editkit.evals.judges.options import ToxicityOptions
+from editkit.evals.judges.toxicity import Toxicity
 
 TEXTS = ["a dog runs on the beach", "you are a fucking idiot", "a naked woman having sex", ""]
 
@@ -57,7 +57,7 @@ def test_where_it_is_not_installed_the_error_says_how_to_get_it(monkeypatch: pyt
     def missing(name: str) -> Any:
         raise ModuleNotFoundError(f"No module named '{name}'", name=name)
 
-    monkeypatch.setattr("editkit.judges.libraries.import_module", missing)
+    monkeypatch.setattr("editkit.libraries.import_module", missing)
     with pytest.raises(InstallError, match="not installed") as raised:
         judge().judge(TEXTS)
     assert raised.value.remedy == "Run: pip install alt-profanity-check"
@@ -67,7 +67,7 @@ def test_where_its_model_does_not_load_the_error_says_why(monkeypatch: pytest.Mo
     def broken(name: str) -> Any:
         raise AttributeError("no sklearn.svm._classes")
 
-    monkeypatch.setattr("editkit.judges.libraries.import_module", broken)
+    monkeypatch.setattr("editkit.libraries.import_module", broken)
     with pytest.raises(InstallError, match="cannot be imported.*no sklearn.svm._classes"):
         judge().judge(TEXTS)
 

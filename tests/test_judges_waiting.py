@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from editkit.judges.waiting import asked_wait, backoff
+from editkit.evals.judges.waiting import asked_wait, backoff
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 

@@ -17,10 +17,10 @@ from models import table
 from tiny_checkpoints import digests
 from torch import Tensor
 
-from editkit.observe import observe
-from editkit.protocols import ModelFiles
-from editkit.site import match_targets
-from editkit.specs import NoOptions
+from editkit.components.protocols import ModelFiles
+from editkit.components.site import match_targets
+from editkit.components.specs import NoOptions
+from editkit.models.observe import observe
 from editkit.testing import check_adapter
 from editkit_llava.adapter import Llava
 

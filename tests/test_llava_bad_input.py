@@ -13,8 +13,8 @@ from command_line import as_error, run
 from llava_models import LANGUAGE_SHARD, tiny_llava
 from models import table
 
+from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
-from editkit.specs import NoOptions
 from editkit_llava.adapter import Llava
 
 ADAPTER = Llava(NoOptions())

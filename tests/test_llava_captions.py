@@ -13,12 +13,12 @@ import torch
 from llava_models import tiny_llava
 from PIL import Image
 
-from editkit.bits import to_bits, to_tensor
-from editkit.change import Change
+from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
-from editkit.patch import Patch
-from editkit.specs import NoOptions
-from editkit.variants import Variant, applied
+from editkit.files.bits import to_bits, to_tensor
+from editkit.models.variants import Variant, applied
+from editkit.patch.change import Change
+from editkit.patch.patch import Patch
 from editkit_llava.adapter import Llava
 from editkit_llava.captioner import PROMPT
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 import editkit
 from editkit.errors import DataError, EditkitError, ModelError, PatchError, RecipeError
-from editkit.patch import Patch
+from editkit.patch.patch import Patch
 
 COUNT = 5
 

@@ -15,17 +15,17 @@ from naive import relative
 from PIL import Image
 from torch import Tensor
 
-from editkit.calibration import loss_batches
-from editkit.datasets.images import open_rgb
-from editkit.datasets.tuples import Item
+from editkit.components.host import default_host
+from editkit.data.readers.images import open_rgb
+from editkit.data.tuples import Item
+from editkit.editing.calibration import loss_batches
+from editkit.editing.plan import make_plan
+from editkit.editing.run import Run
+from editkit.editing.score import score
 from editkit.errors import DataError, ModelError
-from editkit.plan import make_plan
-from editkit.plugins import default_host
+from editkit.models.batches import Batch, Unreadable, refuse_unreadable
+from editkit.models.compute import Compute
 from editkit.progress import silent
-from editkit.recipe import Compute
-from editkit.run import Run
-from editkit.scores import score
-from editkit.streams import Batch, Unreadable, refuse_unreadable
 
 BOTH_TOWERS = pytest.mark.parametrize("tower", ["text", "vision"])
 COUNT = 23

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from editkit.protocols import TupleEmbeddings
-from editkit.scorers.losses import LOGIT_SCALE, alignment, g_safe_clip, g_unsafe, pull, sample_loss
+from editkit.components.protocols import TupleEmbeddings
+from editkit.methods.scorers.losses import LOGIT_SCALE, alignment, g_safe_clip, g_unsafe, pull, sample_loss
 
 Array = Any
 Item = Literal["own_safe", "own_unsafe", "other_safe", "other_unsafe"]

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from editkit.bits import to_bits
+from editkit.components.choice import validate_options
+from editkit.components.host import default_host
+from editkit.components.protocols import ManipulationContext
+from editkit.components.site import Site
+from editkit.components.specs import ManipulatorSpec
 from editkit.errors import RecipeError
-from editkit.plugins import default_host
-from editkit.protocols import ManipulationContext
-from editkit.recipe import validate_options
-from editkit.site import Site
-from editkit.specs import ManipulatorSpec
+from editkit.files.bits import to_bits
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64]
 EVERY_DTYPE = pytest.mark.parametrize("dtype", DTYPES, ids=["fp32", "fp16", "bf16", "fp64"])

@@ -17,11 +17,11 @@ from safetensors.torch import load_file, save_file
 from tiny_checkpoints import digests, listing
 from torch import Tensor
 
-from editkit import engine
-from editkit.engine import make_patch
-from editkit.plan import make_plan
-from editkit.plugins import default_host
-from editkit.specs import ManipulatorSpec
+from editkit.components.host import default_host
+from editkit.components.specs import ManipulatorSpec
+from editkit.editing import engine
+from editkit.editing.engine import make_patch
+from editkit.editing.plan import make_plan
 
 OTHER = "OTHER"
 """Stands for another checkpoint of the demo's architecture."""
@@ -126,7 +126,7 @@ def test_an_edit_of_the_demo_applies_shows_and_reverts(
 
 def test_every_manipulator_and_selector_is_run_above() -> None:
     """The others have tests of their own: the paper's `scale`, `zero` and `negate`, `adaptive`, `topk` and `all`."""
-    from editkit.specs import SelectorSpec
+    from editkit.components.specs import SelectorSpec
 
     flags = {str(flag).partition("=")[2] or str(flag) for method in METHODS.values() for flag in method}
     for kind, tested in ((ManipulatorSpec, {"scale", "zero", "negate"}), (SelectorSpec, {"adaptive", "all"})):
@@ -237,8 +237,8 @@ def test_invariant_4_mean_ablating_inputs_that_are_cut_already_is_refused(
 
 
 PLUGIN = """
-from editkit.hookspecs import hookimpl
-from editkit.specs import ManipulatorSpec
+from editkit.components.hooks import hookimpl
+from editkit.components.specs import ManipulatorSpec
 import torch
 
 class Given:

@@ -18,13 +18,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from editkit import testing
+from editkit.components.host import default_host
+from editkit.components.protocols import ManipulationContext
+from editkit.components.site import match_targets
+from editkit.components.specs import ManipulatorSpec, NoOptions
+from editkit.editing.moments import describe_embeddings, stream_moments
 from editkit.errors import RecipeError, SiteError
-from editkit.moments import describe_embeddings, stream_moments
-from editkit.observe import weight_of
-from editkit.plugins import default_host
-from editkit.protocols import ManipulationContext
-from editkit.site import match_targets
-from editkit.specs import ManipulatorSpec, NoOptions
+from editkit.models.site_tensors import weight_of
 
 
 def settings(*texts: str) -> tuple[str, ...]:

@@ -15,18 +15,18 @@ from models import table, tiny_clip
 from safetensors.torch import load_file, save_file
 from tiny_checkpoints import listing
 
-from editkit.adapter_case import embed, noise
-from editkit.checkpoint import Checkpoint, closest_key
+from editkit.components.site import TOWERS
+from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
-from editkit.site import TOWERS
-from editkit.specs import NoOptions
+from editkit.files.checkpoint import Checkpoint, closest_key
+from editkit.testing.adapter_case import embed, noise
 from editkit_clip.transformers_format import TransformersClip
 
 Q = "self_attn.q_proj.weight"
 INDEX = "model.safetensors.index.json"
 VISION_ONLY = """
-    from editkit.hookspecs import hookimpl
-    from editkit.specs import AdapterSpec
+    from editkit.components.hooks import hookimpl
+    from editkit.components.specs import AdapterSpec
     from editkit_clip.transformers_format import TransformersClip
 
     class VisionOnly(TransformersClip):

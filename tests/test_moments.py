@@ -15,11 +15,12 @@ from models import tiny_open_clip
 from naive import float64, relative
 from torch import Tensor
 
+from editkit.components.site import Site, match_targets
+from editkit.components.statistics import Moments
+from editkit.editing.moments import describe_embeddings, memory_of, moments_of, stream_moments
 from editkit.errors import EditkitError, ModelError, ScoreError
-from editkit.moments import Moments, describe_embeddings, memory_of, moments_of, stream_moments
-from editkit.observe import weight_of
-from editkit.site import Site, match_targets
-from editkit.streams import Batch
+from editkit.models.batches import Batch
+from editkit.models.site_tensors import weight_of
 
 TOWERS = ("text", "vision")
 EVERY_TOWER = pytest.mark.parametrize("tower", TOWERS)
@@ -133,7 +134,7 @@ def test_the_projection_sees_the_pooled_token_whatever_the_mask(
 def test_the_raw_projection_of_open_clip_is_observed(tmp_path: Any, tower: Any) -> None:
     import open_clip
 
-    from editkit.specs import NoOptions
+    from editkit.components.specs import NoOptions
     from editkit_clip.open_clip_format import OpenClip
 
     adapter = OpenClip(NoOptions())

@@ -12,11 +12,11 @@ import pytest
 import yaml
 from command_line import as_error, done, run
 
+from editkit.components.host import Host, load_host
 from editkit.errors import RecipeError
-from editkit.layers import read_recipe
-from editkit.named_recipes import FOLDER, find_recipe, list_recipes, origin, recipe_file
-from editkit.plugins import Host, load_host
-from editkit.recipe import Recipe, resolve
+from editkit.recipes.catalogue import FOLDER, find_recipe, list_recipes, origin, recipe_file
+from editkit.recipes.layers import read_recipe
+from editkit.recipes.recipe import Recipe, resolve
 
 NAMES = [recipe.name for recipe in list_recipes()]
 OWN = "selector: {name: adaptive, tau: 0.3}\n"

@@ -13,11 +13,11 @@ from naive import float64
 from tiny_checkpoints import model_folder
 from torch import Tensor
 
-from editkit.bits import DTYPES, to_bits, to_tensor
-from editkit.change import Change
-from editkit.checkpoint import Checkpoint
-from editkit.norm_controls import plus, rescaled, rescaled_sites, shuffled, whole_controls
-from editkit.site import Site
+from editkit.components.site import Site
+from editkit.evals.norm_controls import plus, rescaled, rescaled_sites, shuffled, whole_controls
+from editkit.files.bits import DTYPES, to_bits, to_tensor
+from editkit.files.checkpoint import Checkpoint
+from editkit.patch.change import Change
 
 SHAPES = [(5, 7), (1, 6), (6, 1), (8, 8)]
 EVERY_SHAPE = pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -13,14 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from editkit.attention import VisibleAttention
+from editkit.components.host import default_host
+from editkit.components.inputs import Inputs
+from editkit.components.site import Role, Site, match_targets
+from editkit.components.specs import ScorerSpec
+from editkit.editing.input_scores import score_pairs, score_weights
 from editkit.errors import ModelError, SiteError
-from editkit.observe import Inputs, observe, outputs_of, weight_of
-from editkit.plugins import default_host
-from editkit.scoring import score_pairs, score_weights
-from editkit.site import Role, Site, match_targets
-from editkit.specs import ScorerSpec
-from editkit.streams import Batch
+from editkit.models.attention import VisibleAttention
+from editkit.models.batches import Batch
+from editkit.models.observe import observe
+from editkit.models.site_tensors import outputs_of, weight_of
 
 QKV: tuple[Role, ...] = ("attn.q", "attn.k", "attn.v")
 DTYPES = st.sampled_from([torch.float32, torch.float16, torch.bfloat16])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from editkit.specs import NoOptions
+from editkit.components.specs import NoOptions
 from editkit_clip.transformers_format import TransformersClip
 
 GOLDEN = Path(__file__).parent / "golden"

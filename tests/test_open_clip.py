@@ -15,12 +15,12 @@ from naive import relative
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from editkit.components.host import default_host
+from editkit.components.site import Site, match_targets
+from editkit.components.specs import NoOptions, ScorerSpec
+from editkit.editing.input_scores import score_pairs
 from editkit.errors import EditkitError, ModelError
-from editkit.models import find_adapter
-from editkit.plugins import default_host
-from editkit.scoring import score_pairs
-from editkit.site import Site, match_targets
-from editkit.specs import NoOptions, ScorerSpec
+from editkit.models.find import find_adapter
 from editkit.testing import select
 from editkit_clip.open_clip_format import OpenClip
 from editkit_clip.open_clip_model import LoadedOpenClip
@@ -211,7 +211,7 @@ def test_calibrating_changes_neither_weights_nor_embeddings(
 
 
 def test_sites_are_the_same_maps_as_in_transformers_format(clip: Any, clip_sites: list[Site], folder: Path) -> None:
-    from editkit.observe import weight_of
+    from editkit.models.site_tensors import weight_of
 
     model, sites = opened(folder)
     theirs = {site.name: site for site in clip_sites}

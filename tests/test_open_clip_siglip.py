@@ -24,13 +24,13 @@ from open_clip_models import (
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from editkit.adapter_case import noise
+from editkit.components.host import default_host
+from editkit.components.site import Site
+from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
-from editkit.models import find_adapter
-from editkit.plugins import default_host
-from editkit.site import Site
-from editkit.specs import NoOptions
+from editkit.models.find import find_adapter
 from editkit.testing import check_adapter
+from editkit.testing.adapter_case import noise
 from editkit_siglip.open_clip_format import LoadedOpenClipSiglip, OpenClipSiglip
 
 CONTEXT = 64

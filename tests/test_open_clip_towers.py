@@ -24,11 +24,11 @@ from open_clip_models import (
 )
 from safetensors.torch import load_file, save_file
 
+from editkit.components.host import default_host
+from editkit.components.site import Site
+from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
-from editkit.models import find_adapter
-from editkit.plugins import default_host
-from editkit.site import Site
-from editkit.specs import NoOptions
+from editkit.models.find import find_adapter
 from editkit.testing import check_adapter
 from editkit_clip.open_clip_format import OpenClip
 from editkit_clip.open_clip_model import LoadedOpenClip

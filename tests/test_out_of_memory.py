@@ -26,14 +26,14 @@ from models import DEMO, PROCESSING, table
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from editkit.bits import to_tensor
+from editkit.components.protocols import ModelFiles
 from editkit.errors import ModelError
-from editkit.loading import load_model
-from editkit.patch import Patch
+from editkit.files.bits import to_tensor
+from editkit.models.compute import Compute
+from editkit.models.load import load_model
+from editkit.models.memory import Batches, OutOfMemoryError, released
+from editkit.patch.patch import Patch
 from editkit.progress import silent
-from editkit.protocols import ModelFiles
-from editkit.recipe import Compute
-from editkit.smaller_batches import Batches, OutOfMemoryError, released
 
 MARGIN = 24 * 2**20
 TUPLES = 64

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from editkit.change import Change
+from editkit.components.site import Site
+from editkit.editing.describe import describe_site
 from editkit.errors import PatchError
-from editkit.observe import weight_of
-from editkit.overlap import Overlap, Part, Selection, compare, count, parts_of, total
-from editkit.patch import Patch
-from editkit.record import describe_site
-from editkit.site import Site
+from editkit.models.site_tensors import weight_of
+from editkit.patch.change import Change
+from editkit.patch.overlap import Overlap, Part, Selection, compare, count, parts_of, total
+from editkit.patch.patch import Patch
 
 SHAPES = ((1, 1), (1, 7), (7, 1), (5, 6), (16, 9))
 IN_TENSOR = [(None, False), ((2, 5), False), (None, True), ((2, 5), True)]

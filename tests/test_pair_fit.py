@@ -10,10 +10,10 @@ import torch
 from manipulator_samples import EVERY_SHAPE, Sample, minimum, objective, same_bits, sample
 from torch import Tensor
 
+from editkit.components.choice import validate_options
 from editkit.errors import RecipeError, SiteError
-from editkit.manipulators.options import PairFitOptions, RefuseOptions
-from editkit.manipulators.pair_fit import PairFit, fit, quiet_directions
-from editkit.recipe import validate_options
+from editkit.methods.manipulators.options import PairFitOptions, RefuseOptions
+from editkit.methods.manipulators.pair_fit import PairFit, fit, quiet_directions
 
 
 def targets(made: Sample) -> Tensor:

@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from editkit.datasets.images import ImageBytes, open_rgb
-from editkit.datasets.options import PairsOptions
-from editkit.datasets.pairs import Pairs
-from editkit.datasets.tuples import Item, LeftOut, TupleSet
+from editkit.data.options import PairsOptions
+from editkit.data.pairs import Pairs
+from editkit.data.readers.images import ImageBytes, open_rgb
+from editkit.data.tuples import Item, LeftOut, TupleSet
 from editkit.errors import DataError, InstallError
 
 Rows = Sequence[dict[str, Any]]

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from editkit.layers import read_recipe
-from editkit.named_recipes import find_recipe, list_recipes
-from editkit.plugins import Host, load_host
-from editkit.recipe import Recipe, resolve
+from editkit.components.host import Host, load_host
+from editkit.recipes.catalogue import find_recipe, list_recipes
+from editkit.recipes.layers import read_recipe
+from editkit.recipes.recipe import Recipe, resolve
 
 PAPER = json.loads((Path(__file__).parent / "paper" / "tables.json").read_text())
 TABLES: dict[str, dict[str, Any]] = PAPER["tables"]

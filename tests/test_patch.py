@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from tiny_checkpoints import digests, listing, model_folder, random_bits, save, tensors
 from tiny_patches import SIGN, negated, refused
 
-from editkit import applying, outputs
-from editkit.change import Change
-from editkit.checkpoint import Checkpoint
 from editkit.errors import ModelError, OutputError, PatchError
-from editkit.patch import Patch
-from editkit.shard import unsigned
+from editkit.files import outputs
+from editkit.files.checkpoint import Checkpoint
+from editkit.files.shard import unsigned
+from editkit.patch import rewrite
+from editkit.patch.change import Change
+from editkit.patch.patch import Patch
 
 # the round trip
 
@@ -226,7 +227,7 @@ def test_a_failure_leaves_nothing_behind(
     def fail(*_: Any) -> None:
         raise failure
 
-    monkeypatch.setattr(outputs if step == "_sync" else applying, step, fail)
+    monkeypatch.setattr(outputs if step == "_sync" else rewrite, step, fail)
     patch, before = Patch.load(saved), listing(model.parent)
     expected = OutputError if isinstance(failure, OSError) else type(failure)
     with pytest.raises(expected):
@@ -244,13 +245,13 @@ def test_the_index_is_written_last(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     (model / "extra" / "notes.txt").unlink()
     patch = negated(model)
-    monkeypatch.setattr(applying, "copy_file", copy)
+    monkeypatch.setattr(rewrite, "copy_file", copy)
     patch.apply(model, tmp_path / "edited")
     assert copied[-1] == "model.safetensors.index.json"
 
 
 def test_a_write_that_did_not_arrive_is_noticed(model: Path, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(applying, "hash_bytes", lambda *_: "0" * 64)
+    monkeypatch.setattr(rewrite, "hash_bytes", lambda *_: "0" * 64)
     refused(Patch.load(saved), model, "was not written as recorded")
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from tiny_checkpoints import digests, listing, model_folder, random_bits, save, tensors
 
-from editkit import hub
-from editkit.change import Change
-from editkit.checkpoint import Checkpoint
 from editkit.cli import main
 from editkit.errors import ModelError
-from editkit.patch import Patch
+from editkit.files import hub
+from editkit.files.checkpoint import Checkpoint
+from editkit.patch.change import Change
+from editkit.patch.patch import Patch
 
 RECORD = {
     "recipe": {

@@ -11,9 +11,9 @@ import pytest
 from tiny_checkpoints import digests, model_folder, random_bits, save, tensors
 from tiny_patches import SIGN, negated, refused
 
-from editkit.checkpoint import Checkpoint
 from editkit.errors import PatchError
-from editkit.patch import Patch
+from editkit.files.checkpoint import Checkpoint
+from editkit.patch.patch import Patch
 
 
 def rewrite_weights(model: Path, key: str, change: Callable[[Any], Any]) -> None:
@@ -168,8 +168,8 @@ def forge(saved: Path, edit: Callable[[Columns], Any]) -> None:
     checkpoint = Checkpoint.open(saved / "patch.safetensors")
     columns = {name: (info.dtype, checkpoint.read(name)) for name, info in checkpoint.tensors.items()}
     edit(columns)
-    from editkit.patch_record import file_facts
-    from editkit.shard import write_shard
+    from editkit.files.shard import write_shard
+    from editkit.patch.record_file import file_facts
 
     write_shard(saved / "patch.safetensors", [(n, d, b.shape, b) for n, (d, b) in columns.items()], {})
     facts = file_facts(saved / "patch.safetensors")

@@ -12,7 +12,7 @@ import pytest
 from plugin_samples import GOOD, Install
 
 from editkit.cli import main
-from editkit.plugins import use_files
+from editkit.components.host import use_files
 
 
 def test_plugins_check_names_what_is_broken_and_exits_with_three(
@@ -71,10 +71,11 @@ def test_invariant_5_listing_plugins_imports_no_model_library() -> None:
 
 
 def test_invariant_5_file_commands_import_no_model_library() -> None:
-    files = "editkit.cli.apply, editkit.cli.show, editkit.cli.diff, editkit.patch, editkit.applying, editkit.difference"
-    assert not imported(modules=files) & MODEL_LIBRARIES
+    commands = "editkit.cli.apply, editkit.cli.show, editkit.cli.diff"
+    work = "editkit.patch.patch, editkit.patch.rewrite, editkit.files.difference"
+    assert not imported(modules=f"{commands}, {work}") & MODEL_LIBRARIES
 
 
 def test_resolving_a_recipe_imports_no_model_library() -> None:
-    specs = "editkit.scorers.specs, editkit.selectors.specs, editkit.manipulators.specs"
-    assert not imported(modules=f"editkit.recipe, {specs}, editkit.site") & MODEL_LIBRARIES
+    specs = "editkit.methods.scorers.specs, editkit.methods.selectors.specs, editkit.methods.manipulators.specs"
+    assert not imported(modules=f"editkit.recipes.recipe, {specs}, editkit.components.site") & MODEL_LIBRARIES

@@ -16,9 +16,9 @@ from plugin_samples import BROKEN
 
 import editkit
 from editkit.cli import main
+from editkit.components.host import default_host, load_host
+from editkit.components.specs import ScorerSpec
 from editkit.errors import PluginError
-from editkit.plugins import default_host, load_host
-from editkit.specs import ScorerSpec
 from editkit.testing import score
 
 SCORER = '''
@@ -28,7 +28,7 @@ SCORER = '''
     from pydantic import Field
 
     from editkit import hookimpl
-    from editkit.specs import Options, ScorerSpec
+    from editkit.components.specs import Options, ScorerSpec
 
 
     class EnergyOptions(Options):

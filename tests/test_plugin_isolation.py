@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from plugin_samples import BROKEN, GOOD, OWN, Install, scorers
 
+from editkit.components.host import load_host
+from editkit.components.specs import ScorerSpec, SelectorSpec
 from editkit.errors import InstallError, PluginError
-from editkit.plugins import load_host
-from editkit.specs import ScorerSpec, SelectorSpec
 
 
 @pytest.mark.parametrize("kind", BROKEN)
@@ -53,7 +53,7 @@ def test_an_error_of_several_lines_is_told_in_one(install: Install) -> None:
     ("target", "why"),
     [
         ("nowhere.at_all:Scorer", "ModuleNotFoundError: No module named 'nowhere'"),
-        ("editkit.scorers.uwm:Scorer", "AttributeError"),
+        ("editkit.methods.scorers.uwm:Scorer", "AttributeError"),
         ("exits_at_once:Scorer", "SystemExit: first second"),
     ],
 )
@@ -61,7 +61,7 @@ def test_a_component_that_cannot_be_imported_is_an_error_only_when_it_is_used(
     install: Install, target: str, why: str
 ) -> None:
     install("editkit-exits", "exits_at_once", "raise SystemExit('first\\nsecond')")
-    code = GOOD.format(scorer="lazy").replace("editkit.scorers.weights:Magnitude", target)
+    code = GOOD.format(scorer="lazy").replace("editkit.methods.scorers.weights:Magnitude", target)
     install("editkit-lazy", "lazy_plugin", code)
     host = load_host()
     assert "editkit-lazy" not in host.failures

@@ -9,9 +9,17 @@ from typing import Any
 import pytest
 from plugin_samples import GOOD, OWN, Install, scorers
 
+from editkit.components.host import Host, default_host, load_host
+from editkit.components.specs import (
+    AdapterSpec,
+    DatasetSpec,
+    EvalSpec,
+    JudgeSpec,
+    ManipulatorSpec,
+    ScorerSpec,
+    SelectorSpec,
+)
 from editkit.errors import PluginError
-from editkit.plugins import Host, default_host, load_host
-from editkit.specs import AdapterSpec, DatasetSpec, EvalSpec, JudgeSpec, ManipulatorSpec, ScorerSpec, SelectorSpec
 
 SELECTORS = {"adaptive", "topk", "threshold", "global", "units", "difference-set", "matched", "all"}
 MANIPULATORS = {"scale", "negate", "zero", "dampen", "blend", "mean-ablate", "project", "redirect", "refuse"}
@@ -67,8 +75,8 @@ def test_a_distribution_may_have_several_entry_points(install: Install) -> None:
 def test_a_built_in_wins_and_the_full_name_selects_the_other(install: Install) -> None:
     install("editkit-other", "other_plugin", GOOD.format(scorer="uwm"))
     host = load_host()
-    assert host.resolve(ScorerSpec, "uwm").target == "editkit.scorers.uwm:Uwm"
-    assert host.resolve(ScorerSpec, "editkit/uwm").target == "editkit.scorers.uwm:Uwm"
+    assert host.resolve(ScorerSpec, "uwm").target == "editkit.methods.scorers.uwm:Uwm"
+    assert host.resolve(ScorerSpec, "editkit/uwm").target == "editkit.methods.scorers.uwm:Uwm"
     assert host.resolve(ScorerSpec, "editkit-other/uwm").summary == "test"
     assert [(a.full_name, b.full_name) for a, b in host.shadowed] == [("editkit/uwm", "editkit-other/uwm")]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pair_samples import clean, pairs, run, scorer, site_of
 from pooled_samples import EVERY_POOLED, EVERY_RATIO, METHODS, RATIOS
 
-from editkit.observe import Inputs
+from editkit.components.inputs import Inputs
 from editkit.testing import score
 
 # what the sums are over

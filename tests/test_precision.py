@@ -16,20 +16,21 @@ from naive import relative
 from torch import Tensor
 from torch.nn import functional
 
-from editkit.engine import select
+from editkit.components.host import default_host
+from editkit.components.inputs import Inputs
+from editkit.components.protocols import Model
+from editkit.components.site import TOWERS, Site, Tower
+from editkit.editing.engine import select
+from editkit.editing.input_scores import Scored
+from editkit.editing.plan import make_plan
+from editkit.editing.run import Run
+from editkit.editing.score import score
 from editkit.errors import RecipeError
-from editkit.loading import load_model
-from editkit.observe import Inputs, observe
-from editkit.opening import open_model
-from editkit.plan import make_plan
-from editkit.plugins import default_host
-from editkit.precision import require_autocast
+from editkit.models.compute import require_autocast
+from editkit.models.find import open_model
+from editkit.models.load import load_model
+from editkit.models.observe import observe
 from editkit.progress import silent
-from editkit.protocols import Model
-from editkit.run import Run
-from editkit.scores import score
-from editkit.scoring import Scored
-from editkit.site import TOWERS, Site, Tower
 
 CAPTIONS = ("a dog", "Stop! A red bicycle leans against the wall!", "two people share a meal at night")
 TINY = {"transformers": 0.02, "open_clip": 0.05}
@@ -269,8 +270,8 @@ def test_an_edit_and_its_evaluation_run_from_end_to_end(
 def test_moments_are_float64_and_near_those_in_full_precision(
     flags: tuple[object, ...], reduced: tuple[str, str], tmp_path: Path
 ) -> None:
-    from editkit.bits import to_tensor
-    from editkit.patch import Patch
+    from editkit.files.bits import to_tensor
+    from editkit.patch.patch import Patch
 
     edit = ("edit", *flags, "--manipulator", "redirect", "--target", "text:proj")
     done(*edit, "-o", tmp_path / "full")

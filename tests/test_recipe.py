@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from editkit.components.host import Host, load_host
 from editkit.errors import EditkitError, PluginError, RecipeError
-from editkit.layers import data_layer, flatten, given, parse_settings, read_recipe
-from editkit.plugins import Host, load_host
-from editkit.recipe import Recipe, resolve
+from editkit.recipes.layers import data_layer, flatten, given, parse_settings, read_recipe
+from editkit.recipes.recipe import Recipe, resolve
 
 DATA = ("test", {"data.name": "pairs", "data.path": "tuples.jsonl"})
 

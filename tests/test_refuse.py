@@ -10,9 +10,9 @@ import torch
 from manipulator_samples import EVERY_DTYPE, EVERY_SHAPE, Sample, build, manipulate, minimum, same_bits, sample
 from torch import Tensor
 
+from editkit.components.statistics import Embedded
 from editkit.errors import RecipeError, SiteError
-from editkit.manipulators.refuse import least_energy
-from editkit.moments import Embedded
+from editkit.methods.manipulators.refuse import least_energy
 
 DIRECTIONS = pytest.mark.parametrize("direction", ["least-energy", "minus-mean"])
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from report_samples import benchmark, measured
 
-from editkit.results.read import RecordError, read_report
-from editkit.results.schema import json_schema
+from editkit.reports.read import RecordError, read_report
+from editkit.reports.schema import json_schema
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -32,7 +32,7 @@ def changed(change: Callable[[Any], object]) -> Any:
 
 def test_the_published_schema_is_the_one_that_is_checked() -> None:
     published = json.loads((DOCS / "eval-schema.json").read_text())
-    assert published == json_schema(), "run `python -m editkit.results.schema > docs/eval-schema.json`"
+    assert published == json_schema(), "run `python -m editkit.reports.schema > docs/eval-schema.json`"
 
 
 def test_every_part_and_member_of_the_schema_is_in_the_page() -> None:

@@ -16,10 +16,11 @@ from report_samples import built, facts, measured, run_of
 from tiny_checkpoints import listing
 
 from editkit.errors import OutputError
-from editkit.results import store
-from editkit.results.read import collect, read_report
-from editkit.results.schema import Report
-from editkit.results.store import new_file, save_report
+from editkit.files.outputs import new_file
+from editkit.reports import store
+from editkit.reports.read import collect, read_report
+from editkit.reports.schema import Report
+from editkit.reports.store import save_report
 
 pytestmark = pytest.mark.usefixtures("runs_here")
 
@@ -96,7 +97,10 @@ def three_runs() -> None:
     dated(measured(), "2026-01-10T12:00:00+00:00", runs / "eval-safeground-1.json")
     dated(other, "2026-03-10T12:00:00+00:00", runs / "eval-safeground-2.json")
     dated(recall, "2026-02-10T12:00:00+00:00", runs / "deeper" / "mine.json")
-    for name, content in {"patch/record.json": '{"schema": "editkit.patch-record/1"}', "m/config.json": "{}"}.items():
+    for name, content in {
+        "patch/record.json": '{"schema": "editkit.patch-record/1"}',
+        "m/config.json": "{}",
+    }.items():
         (runs / name).parent.mkdir()
         (runs / name).write_text(content)
 

@@ -11,7 +11,7 @@ from models import table, tiny_clip
 from tiny_checkpoints import listing
 
 import editkit
-from editkit.results.read import read_report
+from editkit.reports.read import read_report
 
 
 @pytest.fixture(scope="module")

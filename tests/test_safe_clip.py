@@ -15,8 +15,8 @@ from hub_cache import into_cache
 from models import PROCESSING, table, tiny_clip
 from torch import Tensor
 
+from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
-from editkit.specs import NoOptions
 from editkit.testing import check_adapter
 from editkit_clip.transformers_format import TransformersClip
 

@@ -15,12 +15,12 @@ from pair_samples import scorer
 from plain_gradients import GoldenPairs, Gradients, OpenPairs, other_than, sample_scores
 from torch import Tensor, nn
 
-import editkit.gradients
+import editkit.editing.gradient_scores
+from editkit.components.site import Site, match_targets
+from editkit.editing.gradient_scores import embed_pairs, score_sample_gradients
+from editkit.editing.input_scores import Scored
 from editkit.errors import EditkitError, ModelError, ScoreError, SiteError
-from editkit.gradients import embed_pairs, score_sample_gradients
-from editkit.scoring import Scored
-from editkit.site import Site, match_targets
-from editkit.streams import Batch
+from editkit.models.batches import Batch
 
 Batches = Callable[[Any, str, int], Iterable[Batch]]
 BOTH_TOWERS = pytest.mark.parametrize("tower", ["text", "vision"])
@@ -123,7 +123,7 @@ def test_gradients_may_be_made_one_at_a_time(
 ) -> None:
     sites = match_targets(["text:*"], clip_sites)
     expected = scored_of(clip, "text", sites, {name: scorer(name)}, pair_batches)[name].scores
-    monkeypatch.setattr(editkit.gradients, "CHUNK", 1)
+    monkeypatch.setattr(editkit.editing.gradient_scores, "CHUNK", 1)
     assert largest(scored_of(clip, "text", sites, {name: scorer(name)}, pair_batches)[name], expected) <= 1e-6
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pair_samples import EVERY_METHOD, pairs, run, scorer, site_of
 
-from editkit.observe import Inputs
+from editkit.components.inputs import Inputs
 from editkit.testing import score
 
 

@@ -15,12 +15,12 @@ from pair_samples import EVERY_METHOD, METHODS, clean, pairs, run, scorer, site_
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from editkit.components.inputs import Inputs
+from editkit.components.site import Site
+from editkit.components.specs import NoOptions
+from editkit.editing.input_scores import score_weights
 from editkit.errors import PluginError, RecipeError
-from editkit.observe import Inputs
-from editkit.scorers.pairs import PairScorer, pair_scorer
-from editkit.scoring import score_weights
-from editkit.site import Site
-from editkit.specs import NoOptions
+from editkit.methods.scorers.pairs import PairScorer, pair_scorer
 from editkit.testing import score
 
 # the equations

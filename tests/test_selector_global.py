@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from score_samples import same
 from tower_scores import Scores, counts, draw_like, masks_by, site_of, tower_of, towers, within
 
+from editkit.components.site import Site
 from editkit.errors import ScoreError
-from editkit.site import Site
 
 fractions = st.floats(1e-3, 1)
 

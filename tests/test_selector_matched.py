@@ -12,12 +12,12 @@ import torch
 from score_samples import SITES, same, scores_of
 from torch import Tensor
 
+from editkit.components.choice import validate_options
+from editkit.components.host import default_host
+from editkit.components.protocols import SelectionContext
+from editkit.components.site import Site
+from editkit.components.specs import SelectorSpec
 from editkit.errors import PatchError, RecipeError
-from editkit.plugins import default_host
-from editkit.protocols import SelectionContext
-from editkit.recipe import validate_options
-from editkit.site import Site
-from editkit.specs import SelectorSpec
 from editkit.testing import select
 
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from score_samples import SITES, same
 from torch import Tensor
 
+from editkit.components.host import default_host
+from editkit.components.protocols import SelectionContext
+from editkit.components.specs import SelectorSpec
 from editkit.errors import PluginError, RecipeError, ScoreError
-from editkit.plugins import default_host
-from editkit.protocols import SelectionContext
-from editkit.selectors.options import TopkOptions
-from editkit.specs import SelectorSpec
+from editkit.methods.selectors.options import TopkOptions
 from editkit.testing import select
 
 taus = st.floats(1e-6, 1 - 1e-6)

@@ -14,9 +14,9 @@ import pytest
 from command_line import as_error, done, run
 from tiny_checkpoints import model_folder
 
-from editkit.change import Change
-from editkit.checkpoint import Checkpoint
-from editkit.patch import Patch
+from editkit.files.checkpoint import Checkpoint
+from editkit.patch.change import Change
+from editkit.patch.patch import Patch
 
 RECIPE = {"selector": {"name": "topk"}, "manipulator": {"name": "scale", "alpha": -1.0}}
 STRUCTURE = {"columns": 0.5, "rows": 0.25, "weight_correlation": -0.125}
@@ -118,7 +118,7 @@ def test_three_patches_are_compared_pair_by_pair() -> None:
 @pytest.mark.parametrize("number", [2, 3])
 def test_counts_as_large_as_vit_l_has_leave_the_columns_apart(number: int) -> None:
     from editkit.cli.render_overlap import print_overlaps
-    from editkit.overlap import Overlap, PairOverlap, SiteOverlap
+    from editkit.patch.overlap import Overlap, PairOverlap, SiteOverlap
 
     size = 4096 * 1024
     single = SiteOverlap("vision:attn.out[23]", "w", Overlap(size, 1, 1, 1, 1 / size), ({}, {}))

@@ -19,13 +19,13 @@ from safetensors.torch import load_file, save_file
 from siglip_models import CONTEXT, plain_inputs, plain_siglip, tiny_siglip
 from torch import nn
 
-from editkit.adapter_case import noise
-from editkit.attention import VisibleAttention
+from editkit.components.host import default_host
+from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
-from editkit.models import find_adapter
-from editkit.plugins import default_host
-from editkit.specs import NoOptions
+from editkit.models.attention import VisibleAttention
+from editkit.models.find import find_adapter
 from editkit.testing import check_adapter
+from editkit.testing.adapter_case import noise
 from editkit_siglip.transformers_format import TransformersSiglip
 from editkit_siglip.transformers_model import LoadedSiglip
 

@@ -17,12 +17,12 @@ from PIL import Image
 from siglip_models import CONTEXT, plain_inputs, plain_siglip, tiny_naflex, tiny_siglip2
 from torch import Tensor
 
-from editkit.models import find_adapter
-from editkit.plugins import default_host
-from editkit.scoring import score_pairs
-from editkit.site import match_targets
-from editkit.specs import NoOptions, ScorerSpec
-from editkit.streams import Batch
+from editkit.components.host import default_host
+from editkit.components.site import match_targets
+from editkit.components.specs import NoOptions, ScorerSpec
+from editkit.editing.input_scores import score_pairs
+from editkit.models.batches import Batch
+from editkit.models.find import find_adapter
 from editkit.testing import check_adapter
 from editkit_siglip.transformers_format import TransformersSiglip
 from editkit_siglip.transformers_model import LoadedSiglip

@@ -20,14 +20,14 @@ from safetensors.torch import load_file
 from siglip_models import tiny_siglip
 from torch import Tensor
 
-from editkit.models import find_adapter
-from editkit.observe import weight_of
-from editkit.plugins import default_host
-from editkit.protocols import Model
-from editkit.scoring import score_pairs
-from editkit.site import Site, Tower, match_targets
-from editkit.specs import ScorerSpec
-from editkit.streams import Batch, text_batches
+from editkit.components.host import default_host
+from editkit.components.protocols import Model
+from editkit.components.site import Site, Tower, match_targets
+from editkit.components.specs import ScorerSpec
+from editkit.editing.input_scores import score_pairs
+from editkit.models.batches import Batch, text_batches
+from editkit.models.find import find_adapter
+from editkit.models.site_tensors import weight_of
 from editkit.testing import select
 
 PAIRS = 12

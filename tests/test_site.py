@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from editkit.components.site import ONCE, ROLES, Role, Site, Target, Tower, match_targets
 from editkit.errors import SiteError
-from editkit.site import ONCE, ROLES, Role, Site, Target, Tower, match_targets
 
 DEPTH: dict[Tower, int] = {"text": 4, "vision": 6}
 

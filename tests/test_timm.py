@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 from timm.models import save_for_hf
 from torch import Tensor
 
+from editkit.components.host import default_host
+from editkit.components.site import Site, towers_of
+from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
-from editkit.models import find_adapter, weights_path
-from editkit.plugins import default_host
-from editkit.site import Site, towers_of
-from editkit.specs import NoOptions
+from editkit.models.find import find_adapter, weights_path
 from editkit.testing import check_adapter
 from editkit_timm.timm_format import TimmEncoder
 
@@ -90,7 +90,7 @@ def test_a_folder_that_holds_a_torch_archive_keeps_it_too(tmp_path: Path) -> Non
 def test_a_checkpoint_with_its_architectures_name_keeps_it(folder: Path, tag: str) -> None:
     source = f"timm:vit_editkit_plain{tag}@{folder / 'model.safetensors'}"
     check_adapter("timm", source, library=plain_timm)
-    assert weights_path(source) == folder / "model.safetensors"
+    assert weights_path(source, default_host()) == folder / "model.safetensors"
 
 
 def test_a_folder_is_recognised_by_its_config(folder: Path, tmp_path: Path) -> None:

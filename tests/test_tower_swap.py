@@ -16,14 +16,14 @@ from tiny_checkpoints import digests, listing
 from torch import Tensor
 
 import editkit
-from editkit.patch import Patch
+from editkit.patch.patch import Patch
 
 Tensors = dict[str, Tensor]
 POSITIONS = "vision_model.embeddings.position_ids"
 LAYER = "vision_model.encoder.layers.1.mlp.fc1.weight"
 VISION_ONLY = """
     from editkit import hookimpl
-    from editkit.specs import AdapterSpec
+    from editkit.components.specs import AdapterSpec
     from editkit_clip.transformers_format import TransformersClip
 
     class VisionOnly(TransformersClip):

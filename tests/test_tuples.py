@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from editkit.datasets.classes import Classes
-from editkit.datasets.digests import file_key
-from editkit.datasets.images import ImageBytes
-from editkit.datasets.options import ClassesOptions, PairsOptions
-from editkit.datasets.pairs import Pairs
-from editkit.datasets.tuples import Item, LeftOut, TupleSet
+from editkit.data.classes import Classes
+from editkit.data.options import ClassesOptions, PairsOptions
+from editkit.data.pairs import Pairs
+from editkit.data.readers.images import ImageBytes
+from editkit.data.tuples import Item, LeftOut, TupleSet
 from editkit.errors import DataError
+from editkit.files.digests import file_key
 
 CONCEPTS = ("weapons", "drug use", "blood")
 
@@ -205,9 +205,9 @@ def test_an_image_that_vanished_is_named(tmp_path: Path) -> None:
 
 
 def test_data_sets_are_importable_without_torch_numpy_or_pillow() -> None:
-    modules = "visu, pairs, classes, tuples, images, options"
     heavy = "{'torch', 'numpy', 'PIL', 'pyarrow', 'yaml'}"
-    code = f"import sys; from editkit.datasets import {modules}; assert not {heavy} & set(sys.modules), sys.modules"
+    modules = "from editkit.data import visu, pairs, classes, tuples, options; from editkit.data.readers import images"
+    code = f"import sys; {modules}; assert not {heavy} & set(sys.modules), sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
 
 

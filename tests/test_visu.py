@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from editkit.datasets.options import VisuOptions
-from editkit.datasets.tuples import TupleSet
-from editkit.datasets.visu import Visu
+from editkit.data.options import VisuOptions
+from editkit.data.tuples import TupleSet
+from editkit.data.visu import Visu
 from editkit.errors import DataError
 
 

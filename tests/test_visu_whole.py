@@ -10,7 +10,7 @@ from command_line import cache_at, done
 from models import tiny_clip
 from visu_samples import TAGS, synthetic_visu
 
-from editkit.evals.report import Report
+from editkit.reports.schema import Report
 
 COUNT = 500
 

@@ -14,8 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from tiny_checkpoints import model_folder
 
-from editkit.checkpoint import Checkpoint
-from editkit.whole import shapes_of, whole_tensors
+from editkit.files.checkpoint import Checkpoint
+from editkit.models.whole import shapes_of, whole_tensors
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from models import DEMO
 from plain_clip import embed
 
 from editkit.evals.statistics import wilson
-from editkit.results.schema import checker
+from editkit.reports.schema import checker
 
 CONTROLS = ["random 0", "random 1", "random 2", "magnitude"]
 WIDE = ("top1", "top5", "mean_per_class")
@@ -187,7 +187,7 @@ def test_an_ensemble_of_prompts_equals_a_naive_computation(stage: Stage, clip: A
 def test_an_ensemble_larger_than_what_is_held_at_once_gives_the_same(
     stage: Stage, clip: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("editkit.zeroshot_run.PROMPTS_AT_ONCE", 7)  # two classes of three prompts
+    monkeypatch.setattr("editkit.evals.run_classes.PROMPTS_AT_ONCE", 7)  # two classes of three prompts
     again = report(stage, "--profile", "clip-benchmark", "--patch", stage.patch, "--no-controls")
     assert again["models"] == clip["models"]
 
@@ -253,11 +253,11 @@ def test_one_set_of_ones_own_has_all_metrics_and_rows_by_class(stage: Stage, tmp
 
 
 def test_every_image_is_decoded_once_for_all_models(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    from editkit import streams
+    from editkit.models import batches
 
     decoded: list[str] = []
-    original = streams.open_rgb
-    monkeypatch.setattr(streams, "open_rgb", lambda image: decoded.append(str(image)) or original(image))
+    original = batches.open_rgb
+    monkeypatch.setattr(batches, "open_rgb", lambda image: decoded.append(str(image)) or original(image))
     report(stage, "--patch", stage.patch)
     assert len(decoded) == len(stage.eurosat.images) + 9
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import zeroshot_layouts as layouts
 
-from editkit.datasets.classes import ClassSet
-from editkit.datasets.digests import image_digests
-from editkit.datasets.images import open_rgb
-from editkit.datasets.zeroshot.catalogue import sets_of
-from editkit.datasets.zeroshot.names import imagenet
-from editkit.datasets.zeroshot.options import ZeroshotOptions
-from editkit.datasets.zeroshot.sets import ClassSets, Zeroshot
+from editkit.data.classes import ClassSet
+from editkit.data.digests import image_digests
+from editkit.data.readers.images import open_rgb
+from editkit.data.zeroshot.catalogue import sets_of
+from editkit.data.zeroshot.names import imagenet
+from editkit.data.zeroshot.options import ZeroshotOptions
+from editkit.data.zeroshot.sets import ClassSets, Zeroshot
 from editkit.errors import DataError, EditkitError, InstallError
 
 FORMATS = {  # the table of the benchmark's definition: classes, images, template
@@ -163,14 +163,14 @@ def test_of_an_even_number_of_frames_the_later_middle_one_is_taken(tmp_path: Pat
 
 def test_frames_that_lie_there_as_images_need_no_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layouts.ucf101(tmp_path, frames=True)
-    monkeypatch.setattr("editkit.datasets.zeroshot.videos.find_spec", lambda name: None)
+    monkeypatch.setattr("editkit.data.readers.videos.find_spec", lambda name: None)
     data = one(tmp_path, "ucf101")
     assert all(isinstance(image, Path) for image in data.images)
     assert [data.classes[label] for label in data.labels] == NAMED["ucf101"]
 
 
 def test_without_a_decoder_videos_are_refused_with_what_to_do(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("editkit.datasets.zeroshot.videos.find_spec", lambda name: None)
+    monkeypatch.setattr("editkit.data.readers.videos.find_spec", lambda name: None)
     error = refusal(root, "ucf101")
     assert isinstance(error, InstallError) and "pip install opencv-python-headless" in error.remedy
 

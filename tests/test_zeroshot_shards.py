@@ -13,10 +13,10 @@ import yaml
 import zeroshot_layouts as layouts
 from test_zeroshot_readers import one, refusal
 
-from editkit.datasets.classes import Classes, ClassSet
-from editkit.datasets.images import open_rgb
-from editkit.datasets.options import ClassesOptions
-from editkit.datasets.zeroshot.catalogue import sets_of
+from editkit.data.classes import Classes, ClassSet
+from editkit.data.options import ClassesOptions
+from editkit.data.readers.images import open_rgb
+from editkit.data.zeroshot.catalogue import sets_of
 from editkit.errors import DataError
 
 NAMES = ("Abyssinian", "shiba_inu", "great dane")
@@ -130,8 +130,8 @@ def test_a_set_of_the_hub_is_read_from_its_cache(tmp_path: Path, monkeypatch: py
 
 
 def one_set(path: str) -> Any:
-    from editkit.datasets.zeroshot.options import ZeroshotOptions
-    from editkit.datasets.zeroshot.sets import Zeroshot
+    from editkit.data.zeroshot.options import ZeroshotOptions
+    from editkit.data.zeroshot.sets import Zeroshot
 
     options = ZeroshotOptions(path=path, sets=("pets",), profile="clip-benchmark")
     return Zeroshot(options).load("test").sets

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import safetensors
 
-from editkit.shard import unsigned
+from editkit.files.shard import unsigned
 
 Tensors = Mapping[str, tuple[str, Any]]
 """Key -> (safetensors dtype, bit patterns)."""

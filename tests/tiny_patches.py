@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from tiny_checkpoints import digests, listing
 
-from editkit.change import Change
-from editkit.checkpoint import Checkpoint
 from editkit.errors import EditkitError
-from editkit.patch import Patch
+from editkit.files.checkpoint import Checkpoint
+from editkit.patch.change import Change
+from editkit.patch.patch import Patch
 
 SIGN = {"F32": 1 << 31, "F16": 1 << 15, "BF16": 1 << 15}
 

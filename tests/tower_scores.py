@@ -10,11 +10,11 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from editkit.plugins import default_host
-from editkit.protocols import SelectionContext
-from editkit.recipe import validate_options
-from editkit.site import Site
-from editkit.specs import SelectorSpec
+from editkit.components.choice import validate_options
+from editkit.components.host import default_host
+from editkit.components.protocols import SelectionContext
+from editkit.components.site import Site
+from editkit.components.specs import SelectorSpec
 
 Scores = Mapping[Site, Tensor]
 KINDS = ("smooth", "few values", "constant")

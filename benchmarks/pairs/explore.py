@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.pairs.features import Features
 from benchmarks.pairs.measure import GOAL, Edit, edited, hits, kept, rates
-from editkit.site import TOWERS, Tower
+from editkit.components.site import TOWERS, Tower
 
 DRAWS = 60
 """Settings tried in each family."""

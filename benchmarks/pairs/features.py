@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from editkit.loading import load_model
-from editkit.models import find_adapter
-from editkit.observe import observe
-from editkit.plugins import default_host
+from editkit.components.choice import Choice
+from editkit.components.host import default_host
+from editkit.components.protocols import Model
+from editkit.components.site import TOWERS, Site, Tower
+from editkit.components.specs import DatasetSpec
+from editkit.models.batches import Batch, image_batches, text_batches
+from editkit.models.find import find_adapter
+from editkit.models.load import load_model
+from editkit.models.observe import observe
 from editkit.progress import Stage
-from editkit.protocols import Model
-from editkit.recipe import Choice
-from editkit.site import TOWERS, Site, Tower
-from editkit.specs import DatasetSpec
-from editkit.streams import Batch, image_batches, text_batches
 from editkit_demo.tuples import shipped_combinations
 from editkit_demo.vocabulary import ALL_OBJECTS, TEMPLATE, UNSAFE_ADJECTIVES
 

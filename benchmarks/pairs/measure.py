@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from benchmarks.pairs.features import Features, Tuples
+from editkit.components.site import TOWERS, Tower
 from editkit.evals.embeddings import Bools, ClassEmbeddings, TupleEmbeddings
 from editkit.evals.options import RetrievalOptions
 from editkit.evals.retrieval import Retrieval
 from editkit.evals.safeground import SafeGround
 from editkit.evals.zeroshot import ZeroShot
-from editkit.site import TOWERS, Tower
 from editkit.testing import manipulate
 
 Weights = dict[Tower, Tensor]

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from editkit.cli.console import emit_json, note, out
-from editkit.cli.next_step import measure
+from editkit.cli.flags import measure
 
 if TYPE_CHECKING:
-    from editkit.patch import Applied
+    from editkit.patch.patch import Applied
 
 PatchFolder = Annotated[Path, typer.Argument(help="A patch: the folder that `editkit edit` wrote.", show_default=False)]
 Model = Annotated[
@@ -32,10 +32,14 @@ def apply(
 ) -> None:
     """Write a copy of MODEL with PATCH applied. The weights must be exactly those the patch was made from."""
     from editkit.cli.progress import stage
-    from editkit.patch import Patch
+    from editkit.components.host import default_host
+    from editkit.models.find import weights_path
+    from editkit.patch.patch import Patch
 
     loaded = Patch.load(patch)
-    applied = loaded.apply(model, output, allow_other_tensors=allow_other_tensors, stage=stage)
+    applied = loaded.apply(
+        weights_path(model, default_host()), output, allow_other_tensors=allow_other_tensors, stage=stage
+    )
     ready = [command] if (command := measure(loaded.record, [str(patch)], model=str(model))) else []
     ready += [f"editkit revert {_word(patch)} {_word(output)} -o {_word(f'{output}-reverted')}"]
     _report(f"Applied {patch} to {model}", applied, ready, json_=json_)
@@ -46,9 +50,13 @@ def revert(
 ) -> None:
     """Write a copy of MODEL, to which PATCH was applied, with every byte as it was before."""
     from editkit.cli.progress import stage
-    from editkit.patch import Patch
+    from editkit.components.host import default_host
+    from editkit.models.find import weights_path
+    from editkit.patch.patch import Patch
 
-    applied = Patch.load(patch).revert(model, output, allow_other_tensors=allow_other_tensors, stage=stage)
+    applied = Patch.load(patch).revert(
+        weights_path(model, default_host()), output, allow_other_tensors=allow_other_tensors, stage=stage
+    )
     ready = [f"editkit diff {_word(model)} {_word(output)}"]
     _report(f"Reverted {patch} in {model}", applied, ready, json_=json_)
 

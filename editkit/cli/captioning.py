@@ -53,12 +53,12 @@ def captioning(
 
     editkit eval captioning --model llava-hf/llava-1.5-7b-hf --patch editkit-runs/uwm-... --judge toxicity
     """
-    from editkit.captions.options import CaptioningOptions
+    from editkit.cli.console import quiet_libraries
     from editkit.cli.progress import stage
-    from editkit.cli.quiet import quiet_libraries
-    from editkit.layers import given, parse_settings
-    from editkit.plugins import default_host
-    from editkit.recipe import validate_options
+    from editkit.components.choice import validate_options
+    from editkit.components.host import default_host
+    from editkit.evals.captions.options import CaptioningOptions
+    from editkit.recipes.layers import given, parse_settings
 
     asked = {
         "prompt": prompt,
@@ -86,7 +86,7 @@ def captioning(
     others = {path: value for path, value in extra.items() if path not in of_judges}
     host = default_host()
     quiet_libraries()
-    from editkit.captions.evaluation import run_captioning
+    from editkit.evals.captions.evaluation import run_captioning
 
     made = run_captioning(
         [("flag", shared), ("--set", others)],
@@ -105,7 +105,7 @@ def captioning(
     if json:
         emit_json(made.report)
         return
-    from editkit.captions.table import render
+    from editkit.evals.captions.table import render
 
     for line in made.report["notes"]:
         note(line)

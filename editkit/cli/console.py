@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
+import warnings
 from typing import Any
 
 from rich.console import Console
@@ -19,3 +22,24 @@ def emit_json(result: Any) -> None:
 def note(message: str) -> None:
     """Print a dim line to stderr, for what the user should know but did not ask for."""
     err.print(message, style="dim", markup=False)
+
+
+def quiet_libraries() -> None:
+    """Silence what says nothing a user of the command line can act on; errors still raise."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # or it warns in every forked worker
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    logging.getLogger("open_clip").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def cell(value: Any, form: str, width: int) -> str:
+    """A number, right-aligned; a dash for anything else."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return f"{format(value, form) if number else '-':>{width}}"
+
+
+def write_line(text: str = "") -> None:
+    """Print one line; a long path is never cut, since it is there to be copied."""
+    out.print(text, markup=False, soft_wrap=True)

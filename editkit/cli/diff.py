@@ -10,7 +10,7 @@ import typer
 from editkit.cli.console import emit_json, out
 
 if TYPE_CHECKING:
-    from editkit.difference import TensorDifference
+    from editkit.files.difference import TensorDifference
 
 DIFFERENT = 3  # the exit code of a check that failed
 SHOWN = 40  # lines; --json has all of them
@@ -24,15 +24,17 @@ def diff(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare the weights of two models bit by bit. Exit code 0: all equal; 3: they differ."""
-    from editkit.checkpoint import Checkpoint
-    from editkit.difference import difference
-    from editkit.models import weights_path
+    from editkit.components.host import default_host
+    from editkit.files.checkpoint import Checkpoint
+    from editkit.files.difference import difference
+    from editkit.models.find import weights_path
 
-    a, b = Checkpoint.open(weights_path(model_a)), Checkpoint.open(weights_path(model_b))
+    place_a, place_b = (weights_path(model, default_host()) for model in (model_a, model_b))
+    a, b = Checkpoint.open(place_a), Checkpoint.open(place_b)
     if not set(a.tensors) & set(b.tensors):
         # A folder may hold the weights of two libraries; compare those that correspond.
-        b = Checkpoint.open(weights_path(model_b), holding=a.tensors)
-        a = Checkpoint.open(weights_path(model_a), holding=b.tensors)
+        b = Checkpoint.open(place_b, holding=a.tensors)
+        a = Checkpoint.open(place_a, holding=b.tensors)
     found = difference(a, b)
     differing = [entry for entry in found if not entry.equal]
     if json_:

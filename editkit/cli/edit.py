@@ -55,10 +55,10 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
         no_cache: flags.NoCache = False,
         on_bad_item: flags.OnBadItem = None,
     ) -> None:
-        from editkit.layers import given, parse_settings, read_recipe
-        from editkit.named_recipes import origin
-        from editkit.plugins import default_host
-        from editkit.tower_swap import tower_swap
+        from editkit.components.host import default_host
+        from editkit.recipes.catalogue import origin
+        from editkit.recipes.layers import given, parse_settings, read_recipe
+        from editkit.recipes.tower_swap import tower_swap
 
         shared = flags.layer(
             model,
@@ -90,15 +90,15 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
         layers = [(origin(recipe), read_recipe(recipe))] if recipe is not None else []
         layers += [("flag", {**shared, **own}), ("--set", parse_settings(settings or []))]
         host = default_host()
-        from editkit.outputs import check_free
+        from editkit.files.outputs import check_free
 
         for place in (output, save):
             if place is not None:
                 check_free(place)
-        from editkit.cli.quiet import quiet_libraries
+        from editkit.cli.console import quiet_libraries
 
         quiet_libraries()
-        from editkit.plan import make_plan
+        from editkit.editing.plan import make_plan
 
         plan = make_plan(layers, host)
         if plan_only or dry_run:

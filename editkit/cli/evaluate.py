@@ -11,8 +11,8 @@ from editkit.cli import flags
 from editkit.cli.console import emit_json, note, out
 
 if TYPE_CHECKING:
-    from editkit.evals.report import Report
-    from editkit.plugins import Host
+    from editkit.components.host import Host
+    from editkit.reports.schema import Report
 
 
 def evaluate(
@@ -57,13 +57,13 @@ def evaluate(
 
     editkit eval safeground --patch editkit-runs/uwm-...
     """
+    from editkit.cli.console import quiet_libraries
     from editkit.cli.progress import stage
-    from editkit.cli.quiet import quiet_libraries
+    from editkit.components.host import default_host
     from editkit.errors import RecipeError
-    from editkit.layers import parse_settings, read_recipe
-    from editkit.named_recipes import origin
-    from editkit.plugins import default_host
-    from editkit.results.store import check_new_file
+    from editkit.files.outputs import check_new_file
+    from editkit.recipes.catalogue import origin
+    from editkit.recipes.layers import parse_settings, read_recipe
 
     if evaluation == "captioning":
         raise RecipeError(
@@ -91,7 +91,7 @@ def evaluate(
         check_new_file(output)  # now, not after the work
     host = default_host()
     quiet_libraries()
-    from editkit.evaluation import run_evaluation
+    from editkit.evals.run import run_evaluation
 
     report = run_evaluation(
         evaluation,
@@ -108,8 +108,8 @@ def evaluate(
         emit_json(report)
         note(kept)
         return
-    from editkit.evals.tables import render
-    from editkit.evals.verdict import verdict
+    from editkit.reports.show import render
+    from editkit.reports.verdict import verdict
 
     for line in report.get("notes", []):
         note(line)
@@ -125,7 +125,7 @@ def evaluate(
 def _keep(report: Report, output: Path | None, host: Host) -> str:
     """Write the report and say where; a place that no one asked for costs a line if it fails, never the result."""
     from editkit.errors import OutputError
-    from editkit.results.store import save_report
+    from editkit.reports.store import save_report
 
     try:
         path = save_report(report, output)
@@ -140,7 +140,7 @@ def _keep(report: Report, output: Path | None, host: Host) -> str:
 
 def _tau(patches: list[Path], report: Report) -> dict[str, float]:
     """Return the tau of each edit by the name it has in the report, where its method has one."""
-    from editkit.patch_record import read_record
+    from editkit.patch.record_file import read_record
 
     found = {}
     names = {row["patch"]: row["name"] for row in report["models"]}

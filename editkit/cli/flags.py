@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping, Sequence
 from shlex import quote
 from typing import Annotated, Any
 
@@ -35,7 +37,7 @@ OnBadItem = Annotated[str | None, typer.Option(help="error or skip. [default: th
 
 def plugin_files() -> str:
     """Return the `--plugin` flags of this process, each with a space behind it, for commands to type next."""
-    from editkit.plugins import used_files
+    from editkit.components.host import used_files
 
     return "".join(f"--plugin {quote(str(path))} " for path in used_files())
 
@@ -56,7 +58,7 @@ def layer(
     autocast: str | None = None,
 ) -> dict[str, Any]:
     """Return the shared flags that were given as a recipe layer."""
-    from editkit.layers import data_layer, given
+    from editkit.recipes.layers import data_layer, given
 
     values: dict[str, Any] = {
         "model": model,
@@ -74,3 +76,20 @@ def layer(
         "compute.cache": False if no_cache else None,
     }
     return given(values)
+
+
+def measure(record: Mapping[str, Any], patches: Sequence[str], *, model: str | None = None) -> str | None:
+    """Return the command that evaluates patches of which one has this record; None: their model compares nothing."""
+    if record.get("model", {}).get("no_joint_space"):
+        return None
+    words = [*(["--model", model] if model else []), *_data(record)]
+    words += [word for patch in patches for word in ("--patch", patch)]
+    return f"editkit {plugin_files()}eval safeground {shlex.join(words)}"
+
+
+def _data(record: Mapping[str, Any]) -> list[str]:
+    """Return the flags that name the data set, if it is not the default, and what was set of it."""
+    chosen = dict(record.get("recipe", {}).get("data", {}))
+    name, path = chosen.pop("name", "demo"), chosen.pop("path", None)
+    named = [] if name == "demo" and path is None else ["--data", name if path is None else f"{name}:{path}"]
+    return named + [word for option, value in chosen.items() for word in ("--set", f"data.{option}={value}")]

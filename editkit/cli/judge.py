@@ -38,18 +38,18 @@ def judge(
 
     editkit judge gallery/base gallery/edited --judge nsfw-image
     """
+    from editkit.cli.console import quiet_libraries
     from editkit.cli.progress import stage
-    from editkit.cli.quiet import quiet_libraries
+    from editkit.components.host import default_host
     from editkit.errors import RecipeError
-    from editkit.layers import parse_settings
-    from editkit.plugins import default_host
+    from editkit.recipes.layers import parse_settings
 
     given = parse_settings(settings or [])
     if stray := next((path for path in given if not path.startswith("judge.")), None):
         raise RecipeError(f"--set {stray}: only judges have options here.", "Write --set judge.NAME.OPTION=VALUE")
     host = default_host()
     quiet_libraries()
-    from editkit.judges.run import run_judges
+    from editkit.evals.judges.run import run_judges
 
     made = run_judges(items, judges, given, host, column=column, output=output, seed=seed, stage=stage)
     for line in made.notes:
@@ -57,7 +57,7 @@ def judge(
     if json:
         emit_json(made.report)
     else:
-        from editkit.judges.table import render
+        from editkit.evals.judges.table import render
 
         render(made.report, out)
     note(f"Verdicts: {made.folder}")

@@ -16,7 +16,7 @@ app = typer.Typer(help="List and show the recipes that come with editkit.", no_a
 @app.command("list")
 def list_all(json: Json = False) -> None:
     """List every recipe with what it is, those of one table together."""
-    from editkit.named_recipes import list_recipes
+    from editkit.recipes.catalogue import list_recipes
 
     recipes = list_recipes()
     if json:
@@ -33,8 +33,8 @@ def list_all(json: Json = False) -> None:
 @app.command()
 def show(name: Annotated[str, typer.Argument(help="A recipe's name.")], json: Json = False) -> None:
     """Print a recipe's YAML, to run or to copy, and the command that runs it."""
-    from editkit.layers import read_recipe
-    from editkit.named_recipes import find_recipe
+    from editkit.recipes.catalogue import find_recipe
+    from editkit.recipes.layers import read_recipe
 
     recipe = find_recipe(name)
     if json:

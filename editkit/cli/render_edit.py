@@ -8,10 +8,9 @@ from typing import Any
 from rich.table import Table
 
 from editkit.api import Edited
-from editkit.card import method_of
 from editkit.cli.console import note, out
-from editkit.cli.next_step import measure
-from editkit.site_rows import rows_of
+from editkit.cli.flags import measure
+from editkit.patch.card import method_of, rows_of
 
 REMARKED = ("cells_left_out", "empty_columns", "zero_rows")
 """Counts of degenerate cases that have words of their own."""

@@ -8,11 +8,12 @@ from itertools import combinations
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
+from editkit.cli.console import cell, write_line
 from editkit.cli.flags import plugin_files
-from editkit.cli.show import cell, part_of, recipe_of, write_line
+from editkit.patch.record_file import part_of, recipe_of
 
 if TYPE_CHECKING:
-    from editkit.overlap import Overlap, PairOverlap, SiteOverlap
+    from editkit.patch.overlap import Overlap, PairOverlap, SiteOverlap
 
 STRUCTURE = {"columns": ".1%", "rows": ".1%", "weight_correlation": "+.3f"}
 SHARES = f"{'Jaccard':>8}{'chance':>8}{'times':>7}"

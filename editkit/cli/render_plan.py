@@ -8,13 +8,13 @@ from typing import Any
 
 from rich.table import Table
 
-from editkit.cache import Cache, files_key, remembered_digests
 from editkit.cli.console import note, out
-from editkit.datasets.digests import file_key
-from editkit.datasets.tuples import TupleSet
-from editkit.plan import Plan, needs
-from editkit.scores import score_facts, score_key
-from editkit.site import TOWERS, Site, Tower
+from editkit.components.site import TOWERS, Site, Tower
+from editkit.data.tuples import TupleSet
+from editkit.editing.plan import Plan, needs
+from editkit.editing.score import score_facts, score_key
+from editkit.files.cache import Cache, files_key, remembered_digests
+from editkit.files.digests import file_key
 
 MOST_SHAPES = 2
 """More shapes than these in one row are counted."""

@@ -13,7 +13,7 @@ from editkit.cli.console import emit_json, err, note, out
 from editkit.cli.flags import Json
 
 if TYPE_CHECKING:
-    from editkit.results.read import Stored, Unusable
+    from editkit.reports.read import Stored, Unusable
 
 Format = Literal["csv", "markdown", "latex", "clip-benchmark", "model-index"]
 
@@ -49,9 +49,9 @@ def list_runs(
 
     editkit results --evaluation safeground --since 2026-01-31
     """
-    from editkit.results.listing import Wanted, as_json, choose
-    from editkit.results.read import collect
-    from editkit.results.store import RUNS
+    from editkit.reports.listing import Wanted, as_json, choose
+    from editkit.reports.read import collect
+    from editkit.reports.store import RUNS
 
     wanted = Wanted(evaluation, model, patch, data, _time(since))
     found, unusable = collect(folders or ([RUNS] if RUNS.exists() else []))
@@ -84,8 +84,8 @@ def export(
     editkit results export eval-safeground-1a2b3c4d eval-zeroshot-5e6f7a8b --format latex -o table.tex
     """
     from editkit.errors import RecipeError
-    from editkit.results.export import TABLES, Choice, export_text, write_export
-    from editkit.results.read import RecordError, collect, find_place
+    from editkit.reports.export import TABLES, Choice, export_text, write_export
+    from editkit.reports.read import RecordError, collect, find_place
 
     if patch is not None and form != "model-index":
         raise RecipeError(f"--patch chooses the model of a card, but --format is {form}.", "Leave it out.")
@@ -113,7 +113,7 @@ def export(
 
 
 def _print(stored: Stored) -> None:
-    from editkit.results.listing import headline, summary
+    from editkit.reports.listing import headline, summary
 
     report, data = stored.report, stored.report["data"]
     when = stored.created.astimezone().strftime("%Y-%m-%d %H:%M") if stored.created else "no date"

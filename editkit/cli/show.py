@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from editkit.cli.console import emit_json, out
-from editkit.patch_record import RECORD, TENSORS, read_record
-from editkit.site_rows import rows_of
+from editkit.cli.console import cell, emit_json, write_line
+from editkit.patch.card import rows_of
+from editkit.patch.record_file import RECORD, TENSORS, part_of, read_record, recipe_of
 
 WIDTH, INDENT = 80, 15
 SITE_COLUMNS = (("share", ".2%", 8), ("mass", ".2%", 8), ("rows", ".1%", 8), ("columns", ".1%", 9))
@@ -26,7 +26,7 @@ def show(
     from editkit.cli.render_overlap import overlap_as_json, print_overlaps
 
     if len(patches) > 1:
-        from editkit.overlap import compare_all
+        from editkit.patch.overlap import compare_all
 
         records, pairs = compare_all(patches)
     else:
@@ -96,17 +96,6 @@ def _data_facts(data: Any) -> str:
     return f"{data['n']} tuples, split {data.get('split')}{left_out}, fingerprint {str(data.get('fingerprint'))[:12]}"
 
 
-def recipe_of(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The recipe in a record; one that another tool wrote may have its members at the top."""
-    return part_of(record, "recipe") or record
-
-
-def part_of(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A member that is a mapping; an empty one where it is missing or anything else."""
-    part = record.get(name)
-    return part if isinstance(part, Mapping) else {}
-
-
 def _words(value: Any) -> str:
     """Say "uwm (aggregation pairs, prior text)" for {"name": "uwm", ...}; other values as they are."""
     if isinstance(value, Mapping):
@@ -130,12 +119,6 @@ def _print_sites(sites: list[Mapping[str, Any]]) -> None:
     write_line("  choice in (nearly) whole rows, columns; with |W|: correlation with size.")
 
 
-def cell(value: Any, form: str, width: int) -> str:
-    """A number, right-aligned; a dash for anything else."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return f"{format(value, form) if number else '-':>{width}}"
-
-
 def _size(count: int) -> str:
     return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} kB"
 
@@ -144,8 +127,3 @@ def _fact(name: str, value: str) -> None:
     indent = " " * INDENT
     text = fill(value, WIDTH, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
     write_line(f"  {name:<{INDENT - 3}} {text.lstrip()}")
-
-
-def write_line(text: str = "") -> None:
-    """Print one line; a long path is never cut, since it is there to be copied."""
-    out.print(text, markup=False, soft_wrap=True)

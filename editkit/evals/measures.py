@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from editkit.evals.embeddings import Bools, Integers
-from editkit.evals.report import Change, Rate
 from editkit.evals.statistics import RESAMPLES, mcnemar, paired_bootstrap, wilson
+from editkit.reports.schema import Change, Rate
 
 Scores = npt.NDArray[np.float64]
 Total = Callable[[Scores, int], Scores]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from editkit.specs import Options
-
-Direction = Literal["Ts-Vs", "Vs-Ts", "Tu-Vu+s", "Vu-Tu+s"]
+from editkit.components.specs import Options
+from editkit.reports.metrics import Direction
 
 
 class RetrievalOptions(Options):

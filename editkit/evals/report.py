@@ -14,20 +14,7 @@ import numpy as np
 from editkit.errors import DataError
 from editkit.evals.embeddings import Bools
 from editkit.evals.statistics import mcnemar, paired_bootstrap, wilson
-from editkit.results.schema import SCHEMA, Change, DataFacts, Omission, Rate, Report, Row
-
-__all__ = [
-    "SCHEMA",
-    "Change",
-    "DataFacts",
-    "Omission",
-    "Rate",
-    "Report",
-    "Row",
-    "Subject",
-    "build_report",
-    "measurable",
-]
+from editkit.reports.schema import SCHEMA, Change, DataFacts, Omission, Rate, Report, Row
 
 
 class HasReason(Protocol):
@@ -94,14 +81,6 @@ def build_report(
     if beside:
         report["beside"] = dict(beside)
     return report
-
-
-def measurable(change: Change) -> bool:
-    """Whether a change is beyond chance at 95 %: its interval excludes 0 and McNemar's p is below 0.05.
-
-    Both, since with a handful of changed items the bootstrap interval is too short and the exact test is not.
-    """
-    return (change["low"] > 0 or change["high"] < 0) and change["p"] < 0.05
 
 
 def _row(subject: Subject, base: Subject, members: Mapping[str, np.ndarray]) -> Row:

@@ -13,14 +13,13 @@ section 3.1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from editkit.evals.embeddings import Bools, Floats, Integers, TupleEmbeddings, similarity_rows
-from editkit.evals.options import Direction, RetrievalOptions
-
-DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+from editkit.evals.options import RetrievalOptions
+from editkit.reports.metrics import Direction
 
 
 class Retrieval:

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from editkit.components.specs import Options
 from editkit.evals.embeddings import Bools, TupleEmbeddings, similarities_of
-from editkit.specs import Options
 
 METRICS = ("P_s^t", "P_u^t", "P_s^v", "P_u^v", "Txt_s", "Img_s", "PS", "PU", "GS")
 

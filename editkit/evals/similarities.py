@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from editkit.evals import Evaluation
 from editkit.evals.embeddings import Bools, TupleEmbeddings, similarities_of
 from editkit.evals.retrieval import Retrieval
-from editkit.results.store import new_file
+from editkit.files.outputs import new_file
 
 SCHEMA = "editkit.tuples/1"
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from editkit.evals.embeddings import Bools, Integers
-from editkit.evals.report import Change, Rate
 from editkit.evals.statistics import RESAMPLES, wilson
+from editkit.reports.schema import Change, Rate
 
 Weights = npt.NDArray[np.float64]
 

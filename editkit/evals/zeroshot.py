@@ -11,8 +11,8 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
+from editkit.components.specs import Options
 from editkit.evals.embeddings import Bools, ClassEmbeddings, Integers, similarity_rows
-from editkit.specs import Options
 
 MEAN_PER_CLASS = "mean_per_class"
 """The mean over classes of each class's top-1 accuracy, also called balanced accuracy."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from editkit.errors import ModelError
-from editkit.hub import fetch
-from editkit.models import settings_digest
+from editkit.files.hub import fetch
+from editkit.models.reading import settings_digest
 from editkit_clip.processing import tower_config
 
 What = Literal["tokenizer", "image processor"]

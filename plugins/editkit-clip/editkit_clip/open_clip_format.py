@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 
-from editkit.checkpoint import Checkpoint
-from editkit.conversion import converted, converted_folder
-from editkit.environment import library_errors
+from editkit.components.protocols import ModelFiles
+from editkit.components.site import TOWERS, Site, Tower
+from editkit.components.specs import NoOptions
 from editkit.errors import ModelError, did_you_mean
-from editkit.models import local_folder, read_json, settings_digest
-from editkit.protocols import ModelFiles
-from editkit.site import TOWERS, Site, Tower
-from editkit.specs import NoOptions
+from editkit.files.checkpoint import Checkpoint
+from editkit.files.conversion import converted, converted_folder
+from editkit.libraries import library_errors
+from editkit.models.reading import local_folder, read_json, settings_digest
 from editkit_clip.open_clip_model import LoadedOpenClip
 from editkit_clip.open_clip_text import CONFIG, TOKENIZER_FILES, make_tokenizer
 from editkit_clip.open_clip_towers import tower_sites

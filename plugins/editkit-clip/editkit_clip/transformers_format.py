@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from editkit.checkpoint import Checkpoint
-from editkit.conversion import converted_folder
-from editkit.environment import library_errors
-from editkit.models import local_folder, promised, read_json
-from editkit.protocols import ModelFiles
-from editkit.site import Role, Site, Tower
-from editkit.specs import NoOptions
+from editkit.components.protocols import ModelFiles
+from editkit.components.site import Role, Site, Tower
+from editkit.components.specs import NoOptions
+from editkit.files.checkpoint import Checkpoint
+from editkit.files.conversion import converted_folder
+from editkit.libraries import library_errors
+from editkit.models.reading import local_folder, promised, read_json
 from editkit_clip.base_model import Part, digest_of, find_parts, notes_on
 from editkit_clip.processing import first_end_mask, pad, refuse_lacking, tower_config
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from editkit.hookspecs import hookimpl
-from editkit.specs import AdapterSpec
+from editkit.components.hooks import hookimpl
+from editkit.components.specs import AdapterSpec
 
 
 @hookimpl

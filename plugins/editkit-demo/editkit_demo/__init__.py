@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from editkit.datasets.options import ClassesOptions, OnBadItem, VisuOptions
-from editkit.hookspecs import hookimpl
-from editkit.specs import AdapterSpec, DatasetSpec
+from editkit.components.hooks import hookimpl
+from editkit.components.specs import AdapterSpec, DatasetSpec
+from editkit.data.options import ClassesOptions, VisuOptions
+from editkit.data.readers.images import OnBadItem
 
 FOLDER = Path(__file__).parent
 MODEL = FOLDER / "model"
@@ -54,7 +55,7 @@ def editkit_datasets() -> list[DatasetSpec]:
         DatasetSpec(
             name="demo",
             summary="tuples of emoji scenes, in ViSU's layout",
-            target="editkit.datasets.visu:Visu",
+            target="editkit.data.visu:Visu",
             options=DemoOptions,
             defaults=(("edit", "calibration"),),
             knowledge="demo-objects",
@@ -62,14 +63,14 @@ def editkit_datasets() -> list[DatasetSpec]:
         DatasetSpec(
             name="demo-objects",
             summary="objects in the demo's safe test images",
-            target="editkit.datasets.classes:Classes",
+            target="editkit.data.classes:Classes",
             options=ObjectsOptions,
             content="classes",
         ),
         DatasetSpec(
             name="demo-unsafe-objects",
             summary="objects in the demo's unsafe test images",
-            target="editkit.datasets.classes:Classes",
+            target="editkit.data.classes:Classes",
             options=UnsafeObjectsOptions,
             content="classes",
         ),

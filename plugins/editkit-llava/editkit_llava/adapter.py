@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from editkit.checkpoint import Checkpoint
-from editkit.conversion import converted_folder
-from editkit.environment import library_errors
+from editkit.components.protocols import ModelFiles
+from editkit.components.site import Role, Site, Tower
+from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
-from editkit.models import local_folder, read_json, settings_digest
-from editkit.protocols import ModelFiles
-from editkit.site import Role, Site, Tower
-from editkit.specs import NoOptions
+from editkit.files.checkpoint import Checkpoint
+from editkit.files.conversion import converted_folder
+from editkit.libraries import library_errors
+from editkit.models.reading import local_folder, read_json, settings_digest
 from editkit_llava.architecture import drops_first_token, feature_layers, language_depth, part_type
 from editkit_llava.model import LoadedLlava
 from editkit_llava.names import architecture_names, checkpoint_keys, published_name

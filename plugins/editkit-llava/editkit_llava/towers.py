@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from editkit.bits import to_tensor
-from editkit.checkpoint import Checkpoint
+from editkit.components.site import Tower
 from editkit.errors import ModelError
-from editkit.site import Tower
+from editkit.files.bits import to_tensor
+from editkit.files.checkpoint import Checkpoint
 from editkit_llava.names import published_name
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 
-from editkit.checkpoint import Checkpoint
-from editkit.conversion import converted_folder
-from editkit.environment import library_errors
+from editkit.components.protocols import ModelFiles
+from editkit.components.site import Role, Site, Tower
+from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
-from editkit.models import local_folder, promised, read_json, settings_digest
-from editkit.protocols import ModelFiles
-from editkit.site import Role, Site, Tower
-from editkit.specs import NoOptions
+from editkit.files.checkpoint import Checkpoint
+from editkit.files.conversion import converted_folder
+from editkit.libraries import library_errors
+from editkit.models.reading import local_folder, promised, read_json, settings_digest
 from editkit_clip.processing import refuse_lacking, tower_config
 from editkit_clip.transformers_format import LAYERS, MODULES
 from editkit_siglip.transformers_model import LoadedSiglip

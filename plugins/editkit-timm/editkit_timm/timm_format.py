@@ -11,14 +11,14 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from editkit.checkpoint import Checkpoint
-from editkit.conversion import converted, converted_folder
-from editkit.environment import library_errors
+from editkit.components.protocols import ModelFiles
+from editkit.components.site import Site, Tower
+from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
-from editkit.models import local_folder, read_json
-from editkit.protocols import ModelFiles
-from editkit.site import Site, Tower
-from editkit.specs import NoOptions
+from editkit.files.checkpoint import Checkpoint
+from editkit.files.conversion import converted, converted_folder
+from editkit.libraries import library_errors
+from editkit.models.reading import local_folder, read_json
 from editkit_timm.architecture import require_known, vit_names
 from editkit_timm.timm_model import LoadedTimm
 from editkit_timm.vit_sites import vit_sites

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from editkit.checkpoint import TensorInfo
+from editkit.components.site import Role, Site
 from editkit.errors import ModelError
-from editkit.site import Role, Site
+from editkit.files.checkpoint import TensorInfo
 
 FUSED: tuple[Role, ...] = ("attn.q", "attn.k", "attn.v")
 MODULES: Mapping[Role, str] = {"attn.out": "attn.proj", "mlp.in": "mlp.fc1", "mlp.out": "mlp.fc2"}

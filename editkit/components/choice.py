@@ -1,0 +1,59 @@
+"""A component that was chosen: its spec, its validated options, and the object they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from editkit.components.specs import Options, Spec
+from editkit.errors import RecipeError, did_you_mean
+
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A component chosen by name, with its validated options."""
+
+    name: str
+    spec: Spec
+    options: Options
+
+    def build(self) -> Any:
+        """Import the component and construct it with its options."""
+        return self.spec.load()(self.options)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the choice as it stands in records: the name, then every option."""
+        return {"name": self.name, **self.options.model_dump(mode="json")}
+
+
+def validate_options(model: type[AnyModel], given: Mapping[str, Any], where: str) -> AnyModel:
+    """Build a component's options from what was given; `where` is the recipe's path to them.
+
+    Raises:
+        RecipeError: an unknown option, or a value that is not accepted.
+    """
+    try:
+        return model(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in (where, *first["loc"][:1]))
+        if first["type"] == "extra_forbidden":
+            problem = f"{path} is not an option here.{did_you_mean(str(first['loc'][0]), model.model_fields)}"
+        elif first["type"] == "missing":
+            problem = f"{path} has to be given."
+        else:
+            value = f" = {first['input']!r}" if first["loc"] else ""
+            problem = f"{path}{value}: {first['msg'].removeprefix('Value error, ')}."
+        raise RecipeError(problem, f"Options: {describe_options(model) or 'none'}.") from error
+
+
+def describe_options(model: type[BaseModel]) -> str:
+    """List a model's fields with their defaults on one line."""
+    return ", ".join(
+        name if field.is_required() else f"{name} ({field.get_default()})" for name, field in model.model_fields.items()
+    )

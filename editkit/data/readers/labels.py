@@ -1,0 +1,66 @@
+"""Labels as people write them: the name of a class, or its index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from editkit.data.readers.images import ImageSource
+from editkit.data.readers.tables import read_table
+from editkit.errors import DataError, did_you_mean
+
+COLUMNS = ("image", "label")
+
+
+class Labels:
+    """Labels as written to class indices: a name first, then an index."""
+
+    def __init__(self, file: str, classes: tuple[str, ...]) -> None:
+        self.file = file
+        self.classes = classes
+        self.positions: dict[str, list[int]] = {}
+        for position, name in enumerate(classes):
+            self.positions.setdefault(name, []).append(position)
+
+    def index(self, where: str, label: str) -> int:
+        """Return the class index of a label.
+
+        Raises:
+            DataError: no class, or more than one, has that name.
+        """
+        named = self.positions.get(label, [])
+        if len(named) == 1:
+            return named[0]
+        if named:
+            raise DataError(
+                f"{where}: the label '{label}' is the name of {len(named)} classes of {self.file}.",
+                f"Write the index in place of the name: {' or '.join(str(position) for position in named)}.",
+            )
+        if label.isdecimal() and int(label) < len(self.classes):
+            return int(label)
+        raise DataError(
+            f"{where}: the label '{label}' is no class of {self.file}.{did_you_mean(label, self.classes)}",
+            f"Use a name from its list of classes, or an index from 0 to {len(self.classes) - 1}.",
+        )
+
+
+def table_rows(path: Path) -> Iterator[tuple[str, ImageSource | None, str]]:
+    """Yield where an error message finds a row, its image, and its label as written.
+
+    Raises:
+        DataError: an unreadable table, a missing column, an empty label.
+    """
+    table = read_table(path, COLUMNS)
+    for column in COLUMNS:
+        if column not in table.columns:
+            raise DataError(
+                f"{table.name} has no column {column} (columns found: {', '.join(table.columns)})."
+                f"{did_you_mean(column, table.columns)}",
+                "Rename or add the column.",
+            )
+    for number in range(1, len(table.rows) + 1):
+        where = f"{table.name}, row {number}"
+        label = table.text(number, "label")
+        if label is None:
+            raise DataError(f"{where}: label is empty.", "Write the name of a class, or its index.")
+        yield where, table.image(number, "image"), label.strip()

@@ -1,0 +1,151 @@
+"""Tables in files: JSON lines, CSV and Parquet behind one reader."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from editkit.data.readers.images import ImageBytes, ImageSource
+from editkit.errors import DataError
+
+Row = Mapping[str, Any]
+Content = tuple[list[str], list[Row]]
+"""Column names, and rows that may lack some of them."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows with named cells; `folder` is where relative paths in its cells start, and rows count from 1."""
+
+    name: str
+    folder: Path
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+    def cell(self, number: int, column: str) -> Any:
+        """Return a cell of row `number`, or None where it is empty."""
+        value = self.rows[number - 1].get(column)
+        blank = (isinstance(value, str) and not value.strip()) or value != value  # NaN, Parquet's empty number
+        return None if blank else value
+
+    def text(self, number: int, column: str) -> str | None:
+        """Return a cell as text, or None where it is empty.
+
+        Raises:
+            DataError: the cell holds neither text nor a number.
+        """
+        value = self.cell(number, column)
+        if value is None or isinstance(value, str):
+            return value
+        if isinstance(value, int | float):
+            return str(value)
+        raise self._misfit(number, column, value, "a text")
+
+    def image(self, number: int, column: str) -> ImageSource | None:
+        """Return a cell as an image: a path, bytes, or Hugging Face's {"bytes", "path"}; None where it is empty.
+
+        Raises:
+            DataError: the cell holds something else.
+        """
+        value = self.cell(number, column)
+        if isinstance(value, Mapping):
+            value = value.get("bytes") or value.get("path")
+        if value is None:
+            return None
+        if isinstance(value, bytes):
+            return ImageBytes(value, f"{self.name}, row {number}, {column}")
+        if isinstance(value, str):
+            return self.folder / value
+        raise self._misfit(number, column, value, "an image path")
+
+    def _misfit(self, number: int, column: str, value: object, wanted: str) -> DataError:
+        return DataError(
+            f"{self.name}, row {number}: {column} is a {type(value).__name__}, not {wanted}.", f"Make it {wanted}."
+        )
+
+
+def for_split(path: str | Path, split: str) -> tuple[str, str]:
+    """Put `split` in place of "{split}"; a path without it holds one split only, which is called "all"."""
+    text = str(path)
+    return (text.replace("{split}", split), split) if "{split}" in text else (text, "all")
+
+
+def read_table(path: Path, wanted: Collection[str]) -> Table:
+    """Read a .jsonl, .csv or .parquet file.
+
+    Args:
+        wanted: columns to read where the format allows to leave others unread; all are listed in `columns`.
+
+    Raises:
+        DataError: no such file, an unknown extension, unreadable content, or no rows.
+    """
+    readers: dict[str, Callable[[Path, Collection[str]], Content]] = {
+        ".jsonl": _read_json_lines,
+        ".csv": _read_csv,
+        ".parquet": _read_parquet,
+    }
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(
+            f"The table {path} has the unknown extension '{path.suffix}'.",
+            f"Use a file in one of the formats {', '.join(readers)}.",
+        )
+    if not path.is_file():
+        raise DataError(f"There is no table {path}.", "Check the path; a relative one starts in the current folder.")
+    try:
+        columns, rows = reader(path, wanted)
+    except (OSError, ValueError, csv.Error) as error:  # ValueError: UTF-8, JSON, Parquet
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise DataError(
+            f"The table {path} cannot be read: {reason}.", f"Check that it is intact {path.suffix[1:]} in UTF-8."
+        ) from error
+    if not rows:
+        raise DataError(f"The table {path} has no rows.", "Give a table with at least one row.")
+    return Table(path.name, path.parent, tuple(columns), tuple(rows))
+
+
+def _read_json_lines(path: Path, wanted: Collection[str]) -> Content:
+    rows: list[Row] = []
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {number}: {error}") from error
+            if not isinstance(row, dict):
+                raise ValueError(f"line {number} is not an object in braces")
+            rows.append(row)
+    return list(dict.fromkeys(column for row in rows for column in row)), rows
+
+
+def _read_csv(path: Path, wanted: Collection[str]) -> Content:
+    # The standard library's reader, since every cell stays the text it is: "007" and "NA" are captions or ids here.
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        columns = [name.strip() for name in reader.fieldnames or ()]
+        if len(set(columns)) < len(columns):
+            raise ValueError("a column name occurs twice")
+        reader.fieldnames = columns
+        rows: list[Row] = []
+        for row in reader:
+            if None in row:
+                raise ValueError(f"line {reader.line_num} has more cells than the header")
+            rows.append(row)
+    return columns, rows
+
+
+def _read_parquet(path: Path, wanted: Collection[str]) -> Content:
+    from pyarrow import ArrowException, parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            columns = list(file.schema_arrow.names)
+            return columns, file.read([column for column in columns if column in wanted]).to_pylist()
+    except ArrowException as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,37 @@
+"""What can be set for the zero-shot benchmarks. No torch here: listing components reads this file."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from editkit.components.specs import DatasetSpec, Options
+from editkit.data.readers.images import OnBadItem
+
+Profile = Literal["uwm", "clip-benchmark"]
+
+
+class ZeroshotOptions(Options):
+    """The zero-shot benchmarks below one folder."""
+
+    path: str = Field(description="the folder that holds them, or, for clip-benchmark, hf:OWNER on the hub")
+    profile: Profile = Field(
+        default="uwm", description="uwm: splits and prompts of the paper; clip-benchmark: those of CLIP Benchmark"
+    )
+    sets: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="keys of the sets (imagenet, pets ...); default: all that are there"
+    )
+    on_bad_item: OnBadItem = Field(
+        default="error", description="error stops at a missing image, skip notes it and goes on"
+    )
+
+
+ZEROSHOT = DatasetSpec(
+    name="zeroshot",
+    summary="the paper's 17 zero-shot sets, or those of CLIP Benchmark",
+    target="editkit.data.zeroshot.sets:Zeroshot",
+    options=ZeroshotOptions,
+    reference="UWM, WACV 2026, Table 2",
+    content="classes",
+)

@@ -1,0 +1,99 @@
+"""What a manipulator asks for beside weights and masks, gathered for a few sites at a time.
+
+Moments are large (three I x I matrices a site), so they are streamed in groups of sites that fit the memory, one pass
+over the data for each group. A sequential fit sees each group on the model with the groups before it edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+
+from torch import Tensor
+
+from editkit.components.protocols import ManipulationContext
+from editkit.components.site import Site, Tower
+from editkit.components.specs import ManipulatorSpec
+from editkit.components.statistics import Embedded, Moments
+from editkit.editing.calibration import Dropped, pair_batches, usable
+from editkit.editing.input_scores import Scored
+from editkit.editing.moments import describe_embeddings, stream_moments
+from editkit.editing.run import Run
+from editkit.files.bits import to_bits
+from editkit.models.compute import Compute
+from editkit.models.variants import Variant, applied
+from editkit.patch.change import Change
+
+
+def gather(
+    run: Run, tower: Tower, scored: Mapping[str, Scored], sites: Sequence[Site], edited: Mapping[str, Tensor]
+) -> ManipulationContext:
+    """Return the context in which the manipulator of a tower changes a group of `sites`.
+
+    Args:
+        scored: scores by label, of every site of the tower.
+        edited: tensors by key that earlier groups have changed.
+    """
+    spec = run.plan.recipe.towers[tower].manipulator.spec
+    asked = spec.needs if isinstance(spec, ManipulatorSpec) else frozenset()
+    moments: Mapping[Site, Moments] = {}
+    if asked & {"mean-inputs", "second-moments"}:
+        moments = _moments(run, tower, sites, edited, second="second-moments" in asked)
+    look = "embeddings" in asked and any(site.role == "proj" for site in sites)  # elsewhere towers share no space
+    return ManipulationContext(
+        seed=run.plan.recipe.calibration.seed,
+        moments=moments,
+        own_modality=_embedded(run, tower) if look else None,
+        other_modality=_embedded(run, "vision" if tower == "text" else "text") if look else None,
+        other_scores={label: other.scores for label, other in scored.items()},
+        other_weights=_other_weights(run, tower, sites),
+    )
+
+
+def _moments(
+    run: Run, tower: Tower, sites: Sequence[Site], edited: Mapping[str, Tensor], *, second: bool
+) -> dict[Site, Moments]:
+    plan, recipe = run.plan, run.plan.recipe
+    dropped = run.dropped.setdefault(tower, Dropped())
+    items = usable(run.data, [tower], dropped)
+    skip = recipe.skips_bad_items
+    model = run.model
+    label = f"moments {tower}" if len(sites) == len(plan.sites_of(tower)) else f"moments {sites[0].name} ..."
+
+    def attempt(compute: Compute) -> dict[Site, Moments]:
+        batches = pair_batches(model, items, tower, recipe.calibration, compute, dropped, skip_unreadable=skip)
+        with run.stage(label, len(items)) as advance:
+            return stream_moments(
+                model,
+                tower,
+                sites,
+                batches,
+                second=second,
+                name_of=lambda group: items[group].id,
+                on_batch=advance,
+            )
+
+    with ExitStack() as stack:
+        if edited and plan.is_sequential(tower):
+            stack.enter_context(applied(model, _so_far(run, edited), list(edited)))
+        return run.batches.fit(label, len(items), attempt)
+
+
+def _so_far(run: Run, edited: Mapping[str, Tensor]) -> Variant:
+    checkpoint = run.plan.files.checkpoint
+    changes = {
+        key: Change.between(key, checkpoint.info(key).dtype, checkpoint.read(key), to_bits(tensor))
+        for key, tensor in edited.items()
+    }
+    return Variant("so far", {key: change for key, change in changes.items() if change is not None})
+
+
+def _embedded(run: Run, tower: Tower) -> Embedded:
+    """Return what the embeddings of a tower look like: those that are frozen while the other one is scored."""
+    _, embedded = run.frozen("vision" if tower == "text" else "text")
+    return describe_embeddings(embedded)
+
+
+def _other_weights(run: Run, tower: Tower, sites: Sequence[Site]) -> dict[Site, Tensor]:
+    other = run.plan.other_checkpoint(tower)
+    return {site: other.weight(site) for site in sites} if other else {}

@@ -1,0 +1,181 @@
+"""Scores of one tower, from the cache or from passes over the calibration data: one pass for each kind of need.
+
+Scores depend on weights, calibration data and scorer options only, and are cached under exactly these.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from editkit.components.choice import Choice
+from editkit.components.host import code_digest
+from editkit.components.site import Site, Tower
+from editkit.editing.calibration import Dropped, loss_batches, pair_batches, usable
+from editkit.editing.gradient_scores import score_batch_gradients, score_sample_gradients
+from editkit.editing.input_scores import Scored, score_pairs, score_weights
+from editkit.editing.plan import Plan, needs, read_weight
+from editkit.editing.run import Run
+from editkit.files.cache import Cache, key_of
+from editkit.models.batches import Unreadable, refuse_unreadable
+from editkit.models.compute import Compute
+
+Choices = Mapping[str, Choice]
+
+
+def score(run: Run, tower: Tower) -> dict[str, Scored]:
+    """Score one tower's sites with its scorer ("scorer") and with those its other components ask for, by label."""
+    wanted = run.plan.scorers(tower)
+    alike = {label: json.dumps(choice.describe(), sort_keys=True) for label, choice in wanted.items()}
+    choices = {alike[label]: choice for label, choice in wanted.items()}
+    found: dict[str, Scored] = {}
+    for need, compute in (("weights", _by_weights), *_PASSES.items()):
+        those = {name: choice for name, choice in choices.items() if needs(choice) == need}
+        if those:
+            found |= compute(run, tower, those) if need == "weights" else _cached(run, tower, those, compute)
+    scored = {label: found[name] for label, name in alike.items()}
+    if "scorer" in scored:
+        run.notes |= scored["scorer"].notes
+    return scored
+
+
+def score_facts(plan: Plan, tower: Tower, identity: str, fingerprint: str) -> dict[str, Any]:
+    """Return what every score of a tower depends on, beside the scorer and the site."""
+    return {
+        "weights": identity,
+        "data": fingerprint,
+        "tokens": plan.recipe.calibration.tokens if tower == "text" else "all",
+        "settings": plan.files.settings,
+        **plan.recipe.compute.precision,
+        "seed": plan.recipe.calibration.seed,
+    }
+
+
+def score_key(facts: Mapping[str, Any], choice: Choice, site: Site) -> str:
+    """Return the cache key of one site's scores."""
+    # only where the tuples of one loss matter does it matter in which order they were drawn
+    own = dict(facts) if needs(choice) == "gradients" else {name: facts[name] for name in facts if name != "seed"}
+    code = {"target": choice.spec.target, "code": code_digest(choice.spec)}
+    return key_of({**own, **code, "scorer": choice.describe(), "site": [site.key, site.rows]})
+
+
+def _by_weights(run: Run, tower: Tower, choices: Choices) -> dict[str, Scored]:
+    weights = {site: read_weight(run.plan, site).float() for site in run.plan.sites_of(tower)}
+    return score_weights({name: choice.build() for name, choice in choices.items()}, weights)
+
+
+def _by_inputs(run: Run, tower: Tower, choices: Choices) -> dict[str, Scored]:
+    recipe, dropped = run.plan.recipe, run.dropped.setdefault(tower, Dropped())
+    items = usable(run.data, [tower], dropped)
+    model, label = run.model, f"scoring {tower}"
+
+    def attempt(compute: Compute) -> dict[str, Scored]:
+        skip = recipe.skips_bad_items
+        batches = pair_batches(model, items, tower, recipe.calibration, compute, dropped, skip_unreadable=skip)
+        with run.stage(label, len(items)) as advance:
+            return score_pairs(
+                model,
+                tower,
+                run.plan.sites_of(tower),
+                {name: choice.build() for name, choice in choices.items()},
+                batches,
+                name_of=lambda group: f"'{items[group].id}'",
+                on_batch=advance,
+            )
+
+    return run.batches.fit(label, len(items), attempt)
+
+
+def _by_gradients(run: Run, tower: Tower, choices: Choices) -> dict[str, Scored]:
+    items, frozen = run.frozen(tower)
+    model, label = run.model, f"gradients {tower}"
+
+    def attempt(name: str, compute: Compute) -> Scored:
+        scorer = choices[name].build()
+        losses = loss_batches(model, items, tower, scorer.loss_batch(tower), compute, _note_unreadable(run, tower))
+        with run.stage(label, len(items)) as advance:
+            return score_batch_gradients(
+                model, tower, run.plan.sites_of(tower), name, scorer, losses, frozen, on_batch=advance
+            )
+
+    return {name: run.batches.fit(label, len(items), partial(attempt, name)) for name in choices}
+
+
+def _by_sample_gradients(run: Run, tower: Tower, choices: Choices) -> dict[str, Scored]:
+    items, frozen = run.frozen(tower)
+    model, label = run.model, f"gradients {tower}"
+
+    def attempt(compute: Compute) -> dict[str, Scored]:
+        losses = loss_batches(model, items, tower, None, compute, _note_unreadable(run, tower))
+        with run.stage(label, len(items)) as advance:
+            return score_sample_gradients(
+                model,
+                tower,
+                run.plan.sites_of(tower),
+                {name: choice.build() for name, choice in choices.items()},
+                (batch for parts in losses for batch in parts),
+                frozen,
+                on_batch=advance,
+            )
+
+    return run.batches.fit(label, len(items), attempt)
+
+
+_PASSES: dict[str, Callable[[Run, Tower, Choices], dict[str, Scored]]] = {
+    "inputs": _by_inputs,
+    "gradients": _by_gradients,
+    "sample-gradients": _by_sample_gradients,
+}
+
+
+def _note_unreadable(run: Run, tower: Tower) -> Callable[[Unreadable], None]:
+    items, _ = run.frozen(tower)
+
+    def note(bad: Unreadable) -> None:
+        if not run.plan.recipe.skips_bad_items:
+            refuse_unreadable(bad)
+        run.dropped[tower].add("unreadable image", items[bad.group])
+
+    return note
+
+
+def _cached(
+    run: Run, tower: Tower, choices: Choices, compute: Callable[[Run, Tower, Choices], dict[str, Scored]]
+) -> dict[str, Scored]:
+    plan, dropped = run.plan, run.dropped.setdefault(tower, Dropped())
+    cache = Cache("scores", enabled=plan.recipe.compute.cache)
+    facts = score_facts(plan, tower, run.identity, run.data.fingerprint(run.digests))
+    keys = {
+        (name, site): score_key(facts, choice, site)
+        for name, choice in choices.items()
+        for site in plan.sites_of(tower)
+    }
+    entries = {which: cache.load(key) for which, key in keys.items()}
+    known = [entry for entry in entries.values() if entry is not None]
+    skip = plan.recipe.skips_bad_items
+    # scores made while skipping are no answer to a run that stops at an unreadable image
+    if len(known) == len(entries) and (skip or not any("unreadable image" in beside["dropped"] for _, beside in known)):
+        return _from_cache(run, dropped, entries)
+    found = compute(run, tower, choices)
+    for (name, site), key in keys.items():
+        beside = {
+            "notes": found[name].notes.get(site.name, {}),
+            "dropped": dropped.reasons,
+            "processing": run.processing,
+        }
+        cache.save(key, {"scores": found[name].scores[site]}, beside)
+    return found
+
+
+def _from_cache(run: Run, dropped: Dropped, entries: Mapping[tuple[str, Site], Any]) -> dict[str, Scored]:
+    found: dict[str, Scored] = {}
+    for (name, site), (tensors, beside) in entries.items():
+        scored = found.setdefault(name, Scored())
+        scored.scores[site] = tensors["scores"]
+        scored.notes[site.name] = beside["notes"]
+        for reason, ids in beside["dropped"].items():
+            dropped.reasons[reason] = list(dict.fromkeys([*dropped.reasons.get(reason, ()), *ids]))
+        run.processing |= beside["processing"]
+    return found

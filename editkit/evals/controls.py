@@ -1,0 +1,134 @@
+"""What chance would have done: each patch's controls, matched by the number of its weights or the norm of its change.
+
+| a patch that                                        | gets as controls                                            |
+|---|---|
+| chooses weights                                     | as many others per site, at random and by magnitude         |
+| chooses whole units                                 | other units by its own selector, at random and by magnitude |
+| asks for other scores or weights to change them     | the same, scaled so that the norm of the change is the same |
+| edits whole sites, or does not say how it was made  | its change, shuffled, and shrinking (`norm_controls`)       |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from editkit.components.choice import Choice, validate_options
+from editkit.components.host import Host
+from editkit.components.protocols import Adapter, ModelFiles
+from editkit.components.site import TOWERS, Site, Tower
+from editkit.components.specs import ManipulatorSpec, ScorerSpec, SelectorSpec, Spec
+from editkit.editing.engine import manipulate, select
+from editkit.editing.input_scores import score_weights
+from editkit.editing.plan import Plan, read_weight
+from editkit.evals.norm_controls import rescaled_sites, whole_controls
+from editkit.models.variants import Variant
+from editkit.patch.change import Change
+from editkit.patch.patch import Patch
+from editkit.recipes.recipe import resolve
+
+SEEDS = (0, 1, 2)
+SCORERS: Mapping[str, Mapping[str, Any]] = {
+    **{f"random {seed}": {"name": "random", "seed": seed} for seed in SEEDS},
+    "magnitude": {"name": "magnitude"},
+}
+Labelled = list[tuple[str, Mapping[str, Change]]]
+
+
+@dataclass(frozen=True)
+class Redraw:
+    """How other weights are chosen, and how they are changed."""
+
+    selector: Literal["matched", "own"]
+    manipulator: Literal["own", "norm"]
+
+
+def kind_of_control(selector: SelectorSpec, manipulator: ManipulatorSpec, *, asks: bool) -> Redraw | None:
+    """Return how a tower's weights are redrawn; None: they cannot be, so that its change is shuffled instead.
+
+    Args:
+        asks: whether the manipulator wants to know more than weights and masks, which a control does not have.
+    """
+    if manipulator.acts_on == "sites" or not selector.ranks:
+        return None  # there is no choice to redraw
+    if manipulator.acts_on == "units" and asks:
+        return None  # what replaces a unit goes into the bias, which scaling weights would leave out
+    return Redraw("own" if selector.units else "matched", "norm" if asks else "own")
+
+
+def control_variants(patch: Patch, folder: str, adapter: Adapter, files: ModelFiles, host: Host) -> list[Variant]:
+    """Return the controls of the patch in `folder`: four, less any that would equal the base or cannot shrink as far.
+
+    Where its towers have different kinds of controls, the first of one goes with the first of the other, and so on.
+    """
+    sites = adapter.sites(files)
+    parts: list[Labelled] = []
+    rest = dict(patch.changes)
+    for tower in TOWERS:
+        plan = _recorded_plan(patch, tower, sites, adapter, files, host)
+        redraw = plan and _redraw_of(plan, tower)
+        if plan and redraw:
+            parts.append([(label, _redrawn(patch, plan, tower, redraw, label)) for label in SCORERS])
+            rest = {key: rest[key] for key in rest if not any(key in (site.key, site.bias) for site in plan.sites)}
+    if rest:
+        transposed = {site.key for site in sites if site.transposed}
+        parts.append([*whole_controls(rest.values(), files.checkpoint, seeds=SEEDS, transposed=transposed)])
+    variants = []
+    for together in zip(*parts, strict=True):
+        made = [(label, changes) for label, changes in together if changes]
+        label = " and ".join(dict.fromkeys(label for label, _ in made))
+        merged = {key: change for _, changes in made for key, change in changes.items()}
+        if merged:
+            variants.append(Variant(label, merged, patch=folder, is_control=True))
+    return variants
+
+
+def _recorded_plan(
+    patch: Patch, tower: Tower, all_sites: Sequence[Site], adapter: Adapter, files: ModelFiles, host: Host
+) -> Plan | None:
+    """How a tower was edited, its own scorer left out; None where the record does not say, or names other sites."""
+    recipe, counts = patch.record.get("recipe", {}), _counts(patch)
+    sites = tuple(site for site in all_sites if site.tower == tower and site.name in counts)
+    if tower not in recipe or not sites or not counts.keys() <= {site.name for site in all_sites}:
+        return None
+    layer: dict[str, Any] = {"model": files.source, "targets": [site.name for site in sites]}
+    for kind in ("selector", "manipulator"):
+        layer |= {f"{tower}.{kind}.{option}": value for option, value in recipe[tower][kind].items()}
+    layer |= {f"data.{option}": value for option, value in recipe["data"].items()}
+    return Plan(resolve([("control", layer)], host), host, adapter, files, tuple(all_sites), sites, None)
+
+
+def _counts(patch: Patch) -> dict[str, int]:
+    """Selected weights by site; 0 where the selector left one out."""
+    return {site["site"]: site["count"] for site in patch.record.get("sites", [])}
+
+
+def _redraw_of(plan: Plan, tower: Tower) -> Redraw | None:
+    own = plan.recipe.towers[tower]
+    manipulator, selector = own.manipulator.spec, own.selector.spec
+    assert isinstance(manipulator, ManipulatorSpec) and isinstance(selector, SelectorSpec)
+    component = own.manipulator.build()
+    wishes = (manipulator.needs, *(getattr(component, name, None) for name in ("other_scorers", "other_checkpoint")))
+    return kind_of_control(selector, manipulator, asks=any(wishes))
+
+
+def _redrawn(patch: Patch, plan: Plan, tower: Tower, redraw: Redraw, label: str) -> dict[str, Change]:
+    """The changes of one control at one tower: the one place where the engine is called."""
+    own = plan.recipe.towers[tower]
+    scorer = _choose(plan, ScorerSpec, **SCORERS[label])
+    selector = (
+        own.selector if redraw.selector == "own" else _choose(plan, SelectorSpec, "matched", counts=_counts(patch))
+    )
+    towers = {**plan.recipe.towers, tower: replace(own, scorer=scorer, selector=selector)}
+    other = replace(plan, recipe=replace(plan.recipe, towers=towers))
+    weights = {site: read_weight(other, site).float() for site in other.sites}
+    masks = select(other, tower, score_weights({"scorer": scorer.build()}, weights))
+    if redraw.manipulator == "norm":
+        return rescaled_sites(patch.changes, plan.files.checkpoint, masks)
+    return {change.key: change for change in manipulate(other, tower, masks)}
+
+
+def _choose(plan: Plan, kind: type[Spec], name: str, **options: Any) -> Choice:
+    spec = plan.host.resolve(kind, name)
+    return Choice(name, spec, validate_options(spec.options, options, kind.kind))

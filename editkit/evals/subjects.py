@@ -1,0 +1,87 @@
+"""What is evaluated: the recipe that patches imply, and the base, the patches and their controls as variants."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from editkit.components.host import Host
+from editkit.components.protocols import Adapter, ModelFiles
+from editkit.data.tuples import TupleSet
+from editkit.evals.controls import control_variants
+from editkit.files.outputs import first_free
+from editkit.models.variants import Variant
+from editkit.patch.patch import Patch
+from editkit.recipes.layers import Layer
+from editkit.recipes.recipe import Recipe, default_split, resolve
+
+LoadedPatches = Sequence[tuple[Path, Patch]]
+"""Patches with the folders they were read from."""
+
+
+def evaluation_recipe(own: Layer, layers: Sequence[tuple[str, Layer]], patches: LoadedPatches, host: Host) -> Recipe:
+    """Resolve a recipe: a patch says which model it belongs to, and each data set which split it is evaluated on.
+
+    Args:
+        own: the evaluation's defaults.
+        layers: the user's, which win.
+
+    Raises:
+        RecipeError: a value is wrong.
+    """
+    sources = {patch.record.get("model", {}).get("source") for _, patch in patches} - {None}
+    implied: dict[str, Any] = {"calibration.limit": None, **own}
+    if len(sources) == 1:
+        implied["model"] = sources.pop()
+    first = resolve([("evaluation", implied), *layers], host)
+    split = default_split(first.data, "eval")
+    return resolve([("evaluation", implied), ("data set", split), *layers], host)
+
+
+def evaluated_variants(
+    patches: LoadedPatches, adapter: Adapter, files: ModelFiles, host: Host, *, with_controls: bool
+) -> list[Variant]:
+    """Return the base, the patches, numbered where two have one name, and then the controls of all patches.
+
+    Raises:
+        PatchError: a patch belongs to another model.
+    """
+    variants = [Variant("base", {})]
+    for path, patch in patches:
+        patch.require_base(files.checkpoint)
+        name = path.resolve().name
+        taken = {variant.name for variant in variants}
+        variants.append(Variant(first_free(name, taken.__contains__), patch.changes, patch=str(path)))
+    if not with_controls:
+        return variants
+    controls = []
+    for edit, (path, patch) in zip(variants[1:], patches, strict=True):
+        for control in control_variants(patch, str(path), adapter, files, host):
+            # with several patches each has controls of its own
+            label = f"{control.name} ({edit.name})" if len(patches) > 1 else control.name
+            controls.append(replace(control, name=label))
+    return variants + controls
+
+
+def calibrated_tuples(patches: LoadedPatches) -> dict[str, Collection[str]]:
+    """Return the digests of the tuples that each patch was calibrated on, as its record says."""
+    return {str(path): patch.record.get("data", {}).get("tuples", ()) for path, patch in patches}
+
+
+def warn_of_overlap(
+    data: TupleSet, digests: dict[str, str], calibrated: Mapping[str, Collection[str]], doing: str = "evaluated"
+) -> list[str]:
+    """Say what was calibrated on tuples that are now evaluated: its numbers flatter it.
+
+    Args:
+        digests: of image files by path, which are hashed once; filled up.
+    """
+    here = set(data.digests(digests))
+    shared = {what: len(here & set(tuples)) for what, tuples in calibrated.items()}
+    return [
+        f"{number} of the {doing} tuples also calibrated {what}: its numbers flatter it."
+        for what, number in shared.items()
+        if number
+    ]

@@ -1,0 +1,101 @@
+"""What model libraries raise, in two lines; and an environment whose libraries do not fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from editkit.errors import EditkitError, InstallError, ModelError, one_line
+
+if TYPE_CHECKING:
+    pass
+
+_MISMATCH = "torchvision::nms"
+
+
+def explain_import_failure(error: BaseException) -> None:
+    """Raise InstallError if `error` comes from a torch and a torchvision of different builds.
+
+    transformers hides the cause: importing its CLIP classes fails with the operator's name
+    somewhere in the chain, so the whole chain is read.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if _MISMATCH in str(seen):
+            raise InstallError(
+                "torch and torchvision are of different builds (operator torchvision::nms does not exist).",
+                "Reinstall both from one source: pip install --force-reinstall torch torchvision",
+            ) from error
+        seen = seen.__cause__ or seen.__context__
+
+
+@contextmanager
+def library_errors(what: str) -> Iterator[None]:
+    """Turn any exception of a model library into a ModelError of two lines.
+
+    Raises:
+        InstallError: torch and torchvision do not fit together.
+        ModelError: anything else that went wrong.
+    """
+    try:
+        yield
+    except EditkitError:
+        raise
+    except Exception as error:  # the libraries raise whatever their own libraries raise
+        explain_import_failure(error)
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(
+            f"{what}: {type(error).__name__}: {reason}",
+            "Check that the folder holds config, weights, tokenizer and image processor files, all of one model.",
+        ) from error
+
+
+def library(module: str, distribution: str, what: str) -> Any:
+    """Return a module.
+
+    Raises:
+        InstallError: it is not installed, or does not work here.
+    """
+    try:
+        return import_module(module)
+    except Exception as error:  # a model inside a package may fail to load with anything
+        if isinstance(error, ModuleNotFoundError) and error.name == module:
+            raise _missing(distribution, what) from error
+        raise InstallError(
+            f"{distribution} is installed, but cannot be imported, which {what} needs: {one_line(error)[:300]}.",
+            f"Run: pip install --upgrade {distribution}",
+        ) from error
+
+
+def release(distribution: str, what: str) -> str:
+    """Return the name and version of an installed distribution.
+
+    Raises:
+        InstallError: it is not installed.
+    """
+    try:
+        return f"{distribution} {metadata.version(distribution)}"
+    except metadata.PackageNotFoundError as error:
+        raise _missing(distribution, what) from error
+
+
+def _missing(distribution: str, what: str) -> InstallError:
+    return InstallError(f"{distribution} is not installed, which {what} needs.", f"Run: pip install {distribution}")
+
+
+LIBRARIES = ("editkit", "torch", "transformers", "open_clip_torch", "timm", "torchvision", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the libraries that results depend on."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found | {"torch": torch.__version__}

@@ -1,0 +1,1 @@
+"""editkit's own scorers, selectors and manipulators, one method a file."""

@@ -1,0 +1,62 @@
+"""Replace selected inputs by their mean on safe samples, which folds into the bias.
+
+b' = b + sum over selected i of W[:, i] m_s[i]       W'[:, i] = 0 for selected i
+
+The output at x = m_s stays as it is, whereas pruning the same columns would shift it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from editkit.components.protocols import ManipulationContext
+from editkit.components.site import Site
+from editkit.components.specs import NoOptions
+from editkit.errors import SiteError
+
+
+class MeanAblate:
+    """Cut whole input columns out of the weight and add what they gave on average to the bias."""
+
+    def __init__(self, options: NoOptions) -> None:
+        self.options = options
+
+    def check(self, site: Site) -> None:
+        """Refuse a site whose bias could not take the mean.
+
+        Raises:
+            SiteError: it has none.
+        """
+        if site.bias is None:
+            raise _no_bias(site)
+
+    def apply(
+        self, site: Site, weight: Tensor, bias: Tensor | None, mask: Tensor, context: ManipulationContext
+    ) -> Mapping[str, Tensor]:
+        """Return the weight [O, I] with selected columns at 0, and the bias [O], summed in float64 and rounded once.
+
+        Raises:
+            SiteError: the site has no bias, or a column is selected in part.
+        """
+        if bias is None:
+            raise _no_bias(site)
+        columns = mask.all(dim=0)  # [I]
+        partial = int((mask.any(dim=0) & ~columns).sum())
+        if partial:
+            raise SiteError(
+                f"mean-ablate replaces whole inputs, and {partial} of the {len(columns)} inputs of {site.name} "
+                "are selected in part.",
+                "Use the selector units with selector.axis inputs.",
+            )
+        mean = context.moments[site].safe[columns]  # [number selected]
+        given = weight[:, columns].double() @ mean  # [O]
+        return {"weight": weight.masked_fill(mask, 0), "bias": (bias.double() + given).to(bias.dtype)}
+
+
+def _no_bias(site: Site) -> SiteError:
+    return SiteError(
+        f"{site.name} has no bias, so the mean of an input cannot be folded into it.",
+        "Take it out of the targets, or use the manipulator zero.",
+    )

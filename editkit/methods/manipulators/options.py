@@ -1,0 +1,73 @@
+"""What can be set on editkit's own manipulators. No torch here: a recipe is checked first."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, FiniteFloat, field_validator
+
+from editkit.components.specs import Options
+
+NotNegative = Annotated[FiniteFloat, Field(ge=0)]
+
+
+class ScaleOptions(Options):
+    """Options of `scale`."""
+
+    alpha: FiniteFloat = Field(-1.0, description="factor of the selected weights: -1 negates, 0 prunes")
+
+    @field_validator("alpha")
+    @classmethod
+    def _must_change_something(cls, alpha: float) -> float:
+        if alpha == 1:
+            raise ValueError("alpha 1 leaves every weight as it is; choose another, -1 is the paper's")
+        return alpha
+
+
+class DampenOptions(Options):
+    """Options of `dampen`."""
+
+    strength: Annotated[FiniteFloat, Field(gt=0)] = Field(1.0, description="lambda: the factor is lambda F_s / F_u")
+    loss: Literal["alignment", "g-unsafe"] = Field("alignment", description="whose gradients the Fisher terms square")
+
+
+class BlendOptions(Options):
+    """Options of `blend`."""
+
+    model: str = Field(description="another checkpoint of the same architecture: folder or hub id")
+    amount: Annotated[FiniteFloat, Field(ge=0, le=1)] = Field(1.0, description="lambda: 1 is the other checkpoint")
+
+
+class ProjectOptions(Options):
+    """Options of `project`."""
+
+    beta: FiniteFloat = Field(1.0, description="share of the unsafe direction that is taken out of the outputs")
+
+
+class PairFitOptions(Options):
+    """Options of `redirect`."""
+
+    preserve: NotNegative = Field(1.0, description="b: weight of leaving outputs on safe inputs as they are")
+    ridge: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
+        None, description="l: weight of a small change, in trace / I (larger for fewer pairs: 0.0125 (I / pairs)^1.5)"
+    )
+    null_space: Annotated[FiniteFloat, Field(gt=0, lt=1)] | None = Field(
+        None, description="change only input directions that hold at most this share of the safe inputs' energy"
+    )
+    order: Literal["together", "sequential"] = Field(
+        "together", description="fit all sites on the unedited model, or each on the model with earlier sites edited"
+    )
+
+
+class RefuseOptions(PairFitOptions):
+    """Options of `refuse`."""
+
+    preserve: NotNegative = Field(20.0, description="b: weight of leaving outputs on safe inputs as they are")
+    own: NotNegative = Field(0.5, description="h: share of its own output that an unsafe input keeps")
+    keep: NotNegative = Field(0.8, description="g: share of its safe twin's output that it gets")
+    push: NotNegative = Field(0.9, description="k: length of the push, in mean norms of safe outputs")
+    direction: Literal["opposed", "least-energy", "minus-mean"] = Field(
+        "opposed",
+        description="n: where both modalities have least energy, captions one way and images the other; "
+        "where the other modality has least energy; or against the other modality's mean",
+    )

@@ -1,0 +1,72 @@
+"""editkit's own manipulators, by name. No torch here."""
+
+from __future__ import annotations
+
+from editkit.components.specs import ManipulatorSpec
+from editkit.methods.manipulators import options
+from editkit.methods.references import UWM
+
+MANIPULATORS = [
+    ManipulatorSpec(
+        name="scale",
+        summary="multiply by alpha",
+        target="editkit.methods.manipulators.scale:Scale",
+        options=options.ScaleOptions,
+        reference=f"{UWM}, Eq. 11",
+    ),
+    ManipulatorSpec(
+        name="negate",
+        summary="flip the sign: alpha -1",
+        target="editkit.methods.manipulators.scale:Negate",
+        reference=UWM,
+    ),
+    ManipulatorSpec(name="zero", summary="prune: alpha 0", target="editkit.methods.manipulators.scale:Zero"),
+    ManipulatorSpec(
+        name="dampen",
+        summary="shrink by the ratio of safe to unsafe Fisher information",
+        target="editkit.methods.manipulators.dampen:Dampen",
+        options=options.DampenOptions,
+        reference="Fast Machine Unlearning Without Retraining Through Selective Synaptic Dampening, AAAI 2024, Eq. 6",
+    ),
+    ManipulatorSpec(
+        name="blend",
+        summary="interpolate towards another checkpoint",
+        target="editkit.methods.manipulators.blend:Blend",
+        options=options.BlendOptions,
+        reference="Robust fine-tuning of zero-shot models (WiSE-FT), CVPR 2022",
+    ),
+    ManipulatorSpec(
+        name="mean-ablate",
+        summary="replace selected inputs by their safe mean, folded into the bias",
+        target="editkit.methods.manipulators.mean_ablate:MeanAblate",
+        needs=frozenset({"mean-inputs"}),
+        acts_on="units",
+    ),
+    ManipulatorSpec(
+        name="project",
+        summary="take the unsafe direction out of the outputs",
+        target="editkit.methods.manipulators.project:Project",
+        options=options.ProjectOptions,
+        reference="Refusal in Language Models Is Mediated by a Single Direction, NeurIPS 2024",
+        needs=frozenset({"mean-inputs"}),
+        acts_on="sites",
+    ),
+    ManipulatorSpec(
+        name="redirect",
+        summary="send unsafe inputs where their safe twins go",
+        target="editkit.methods.manipulators.redirect:Redirect",
+        options=options.PairFitOptions,
+        needs=frozenset({"second-moments"}),
+        acts_on="sites",
+        role="proj",
+    ),
+    ManipulatorSpec(
+        name="refuse",
+        summary="send unsafe inputs where they match nothing",
+        target="editkit.methods.manipulators.refuse:Refuse",
+        options=options.RefuseOptions,
+        needs=frozenset({"second-moments", "embeddings"}),
+        acts_on="sites",
+        role="proj",
+    ),
+]

@@ -1,0 +1,114 @@
+"""Turn tuples into batches of model inputs: images decoded in worker processes, captions sorted by length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from editkit.data.readers.images import ImageSource, open_rgb
+from editkit.errors import DataError
+
+if TYPE_CHECKING:
+    from editkit.components.protocols import Model
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B groups of k samples: rows 0..B-1 of each tensor are the first of each group, then the second, and so on.
+
+    A pair is a group of two: its safe sample, then its unsafe one.
+    """
+
+    groups: tuple[int, ...]
+    inputs: Mapping[str, Tensor]
+    mask: Tensor | None
+    """[k * B, T] bool, tokens that count; None: all of them."""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A group left out because one of its images could not be decoded."""
+
+    group: int
+    reason: str
+    remedy: str
+
+
+Sink = Callable[[Unreadable], None]
+
+
+def refuse_unreadable(item: Unreadable) -> None:
+    """Stop at the first image that cannot be decoded (the default of `on_unreadable`)."""
+    raise DataError(item.reason, item.remedy)
+
+
+class _Images(Dataset[Any]):
+    """Decodes and preprocesses one group; runs in worker processes, so it holds no model."""
+
+    def __init__(
+        self, groups: Sequence[tuple[ImageSource, ...]], preprocess: Callable[[Any], Mapping[str, Tensor]]
+    ) -> None:
+        self.groups = groups
+        self.preprocess = preprocess
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def __getitem__(self, group: int) -> tuple[int, list[Mapping[str, Tensor]]] | Unreadable:
+        try:
+            return group, [self.preprocess(open_rgb(image)) for image in self.groups[group]]
+        except DataError as error:
+            return Unreadable(group, error.problem, error.remedy)
+
+
+def _collate(items: list[Any]) -> tuple[Batch | None, list[Unreadable]]:
+    unreadable = [item for item in items if isinstance(item, Unreadable)]
+    good = [item for item in items if not isinstance(item, Unreadable)]
+    if not good:
+        return None, unreadable
+    samples = [group[k] for k in range(len(good[0][1])) for _, group in good]
+    inputs = {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+    return Batch(tuple(group for group, _ in good), inputs, None), unreadable  # the model masks it, in its process
+
+
+def image_batches(
+    model: Model,
+    groups: Sequence[tuple[ImageSource, ...]],
+    *,
+    batch_size: int,
+    workers: int,
+    on_unreadable: Sink = refuse_unreadable,
+) -> Iterator[Batch]:
+    """Yield batches of `batch_size` groups, in order; a group with an unreadable image goes to `on_unreadable`."""
+    loader: Iterable[tuple[Batch | None, list[Unreadable]]] = DataLoader(
+        _Images(groups, model.image_preprocessor()),
+        batch_size=batch_size,
+        num_workers=min(workers, -(-len(groups) // batch_size)),
+        collate_fn=_collate,
+    )
+    for batch, unreadable in loader:
+        for item in unreadable:
+            on_unreadable(item)
+        if batch is not None:
+            moved = {name: tensor.to(model.device, non_blocking=True) for name, tensor in batch.inputs.items()}
+            yield Batch(batch.groups, moved, model.image_mask(moved))
+
+
+def text_batches(
+    model: Model, groups: Sequence[tuple[str, ...]], *, batch_size: int, tokens: str = "real"
+) -> Iterator[Batch]:
+    """Yield batches of `batch_size` groups, shortest first, so that little of a batch is padding."""
+    width = len(groups[0]) if groups else 0
+    ids = model.tokenize([text for group in groups for text in group])
+    rows = [ids[start : start + width] for start in range(0, len(ids), width or 1)]
+    order = sorted(range(len(groups)), key=lambda group: (max(map(len, rows[group])), group))
+    for start in range(0, len(order), batch_size):
+        chosen = order[start : start + batch_size]
+        inputs, mask = model.text_inputs([rows[group][k] for k in range(width) for group in chosen], tokens)
+        moved = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+        yield Batch(tuple(chosen), moved, mask.to(model.device))

@@ -1,0 +1,85 @@
+"""What adapters read of a model's folder before any weight: its files, its configuration, its tensors' places."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from editkit.errors import ModelError
+
+if TYPE_CHECKING:
+    from editkit.components.protocols import ModelFiles
+    from editkit.files.checkpoint import TensorInfo
+
+
+def local_folder(source: str) -> Path:
+    """Return the folder of a model: an existing one as it is, a hub id downloaded to the hub's cache.
+
+    Raises:
+        ModelError: there is no such folder and no such hub id.
+    """
+    path = Path(source).expanduser()
+    if path.is_file():
+        raise ModelError(
+            f"{source} is one file, which does not say what architecture its tensors belong to.",
+            f"Name the folder that holds its config.json, or write open_clip:NAME@{source}",
+        )
+    if path.is_dir():
+        return path
+    from editkit.files.hub import resolve
+
+    folder = resolve(source)
+    if not folder.is_dir():
+        raise ModelError(
+            f"There is no model folder {source}.", "Give a folder, a hub id org/name, or open_clip:NAME/TAG."
+        )
+    return folder
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a model folder.
+
+    Raises:
+        ModelError: the file cannot be read, or holds no object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}.", "Check the model folder, or download it again.") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} holds no JSON object.", "Check the model folder, or download it again.")
+    return content
+
+
+def promised(files: ModelFiles, key: str) -> TensorInfo:
+    """Return where a tensor lies that a model has to have by its configuration.
+
+    Raises:
+        ModelError: the checkpoint has no such tensor; names the one most like it.
+    """
+    from editkit.files.checkpoint import closest_key
+
+    tensors = files.checkpoint.tensors
+    if key in tensors:
+        return tensors[key]
+    closest = closest_key(key, tensors)
+    raise ModelError(
+        f"{files.source} has no tensor {key}, which its config.json promises"
+        + (f"; the closest it has is {closest}." if closest else ", nor any like it."),
+        "Check that config.json and the weights belong together, or download the model again.",
+    )
+
+
+def settings_digest(folder: Path, names: Sequence[str]) -> str:
+    """Return a digest of those of the files that a model's folder has: what decides beside the weights.
+
+    An adapter names the files by which images and captions become tensors; `ModelFiles.settings` holds the digest.
+    """
+    digest = hashlib.sha256()
+    for name in names:
+        if (folder / name).is_file():
+            digest.update(name.encode() + (folder / name).read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,210 @@
+"""The patch: an edit as a value to save, apply and revert.
+
+    patch = Patch.load("runs/uwm")
+    patch.apply("clip-vit-large-patch14", "edited")
+    patch.revert("edited", "restored")              # every byte of every shard as before
+
+Numpy only. The format is described in docs/patch-format.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from editkit.errors import ModelError, PatchError
+from editkit.files import hub
+from editkit.files.checkpoint import Checkpoint, over_tensors
+from editkit.files.outputs import new_folder
+from editkit.files.shard import Bits, TensorInfo, hash_bits, read_bits, read_header, write_shard
+from editkit.patch.change import Change
+from editkit.patch.record_file import CARD, FORMAT, RECORD, TENSORS, damaged, file_facts, read_record
+from editkit.patch.rewrite import Applied, Target, rewrite, verify
+from editkit.progress import Stage, silent
+
+__all__ = ["Applied", "Change", "Patch"]
+
+_INDEX_NAMES = {4: "U32", 8: "U64"}
+
+
+@dataclass(frozen=True)
+class Patch:
+    """An edit: the changes by tensor, and the record of how they came about and of the weights they belong to."""
+
+    changes: dict[str, Change]
+    record: dict[str, Any]
+
+    @classmethod
+    def create(
+        cls,
+        checkpoint: Checkpoint,
+        changes: Mapping[str, Change] | Iterable[Change],
+        record: Mapping[str, Any],
+    ) -> Patch:
+        """Bind changes to the checkpoint they were made from; reads all of it once, to take its digests.
+
+        Raises:
+            PatchError: there is no change, or one was not made from this checkpoint.
+        """
+        given = list(changes.values() if isinstance(changes, Mapping) else changes)
+        by_key = {change.key: change for change in sorted(given, key=lambda change: change.key)}
+        if not by_key:
+            raise PatchError(
+                f"The edit changes no weight of {checkpoint.root}.", "Select more weights, or another manipulator."
+            )
+        touched = over_tensors(lambda key: _touched(checkpoint, by_key[key]), by_key, checkpoint.tensors)
+        base = {
+            "tensors": len(checkpoint.tensors),
+            "rest": checkpoint.identity(without=by_key),
+            "touched": {key: touched[key] for key in by_key},
+        }
+        return cls(by_key, {"format": FORMAT, **deepcopy(dict(record)), "base": base})
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Patch:
+        """Read a patch and check all of it: digest, names, sorted indices in range, equally long columns.
+
+        Raises:
+            PatchError: no patch, another format, or a damaged one.
+        """
+        folder = _path(folder)
+        record = read_record(folder)
+        try:
+            tensors = read_header(folder / TENSORS, TENSORS)
+        except ModelError as error:
+            raise damaged(folder, error.problem) from error
+        touched = record["base"]["touched"]
+        changes = {key: _read_change(folder, key, touched[key], tensors) for key in sorted(touched)}
+        parts = sum(2 if change.index is None else 3 for change in changes.values())
+        if not changes or parts != len(tensors):
+            raise damaged(folder, f"{TENSORS} holds other tensors than {RECORD} lists")
+        return cls(changes, record)
+
+    def save(self, folder: str | Path, card: str) -> None:
+        """Write patch.safetensors, record.json and README.md (the model card) into a new folder.
+
+        Raises:
+            OutputError: the folder exists or cannot be written.
+        """
+        columns: list[tuple[str, str, tuple[int, ...], Bits]] = []
+        for key, change in self.changes.items():
+            shape = change.shape if change.index is None else change.before.shape
+            columns += [(f"before:{key}", change.dtype, shape, change.before)]
+            columns += [(f"after:{key}", change.dtype, shape, change.after)]
+            if change.index is not None:
+                columns += [(f"index:{key}", _INDEX_NAMES[change.index.itemsize], change.index.shape, change.index)]
+        with new_folder(_path(folder)) as partial:
+            write_shard(partial / TENSORS, columns, {"format": FORMAT})
+            (partial / CARD).write_text(card, encoding="utf-8")
+            record = {**self.record, "files": {TENSORS: file_facts(partial / TENSORS)}}
+            text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+            (partial / RECORD).write_text(text + "\n", encoding="utf-8")
+
+    def apply(
+        self,
+        model: str | Path | Checkpoint,
+        output: str | Path,
+        *,
+        allow_other_tensors: bool = False,
+        stage: Stage = silent,
+        beside: Callable[[Path], None] | None = None,
+    ) -> Applied:
+        """Write an edited copy of `model` to the new folder `output`.
+
+        Everything is verified before anything is written; on any failure nothing is left behind.
+
+        Args:
+            model: a model folder, a safetensors file, a hub id, or a checkpoint that is open already.
+            output: a folder that does not exist yet, outside the model's.
+            allow_other_tensors: accept a model whose untouched tensors are not those of the patch's base.
+            stage: told of the progress.
+            beside: writes more files into the folder before it appears under its name.
+
+        Raises:
+            PatchError: the weights are not those the patch was made from, or are edited already.
+            ModelError: the model cannot be read.
+            OutputError: the output exists or cannot be written.
+        """
+        checkpoint, place = self._open(model), _path(output)
+        target = self._forward()
+        return rewrite(target, checkpoint, place, allow_other_tensors=allow_other_tensors, stage=stage, beside=beside)
+
+    def revert(
+        self,
+        model: str | Path | Checkpoint,
+        output: str | Path,
+        *,
+        allow_other_tensors: bool = False,
+        stage: Stage = silent,
+    ) -> Applied:
+        """Write a copy of the edited `model` with the edit undone: `apply` with the columns swapped."""
+        checkpoint = self._open(model)
+        return rewrite(self._back(), checkpoint, _path(output), allow_other_tensors=allow_other_tensors, stage=stage)
+
+    def require_base(self, checkpoint: Checkpoint) -> None:
+        """Check that the patch was made from these very weights; writes nothing.
+
+        Raises:
+            PatchError: as `apply` would.
+        """
+        verify(self._forward(), checkpoint, allow_other_tensors=False)
+
+    def _open(self, model: str | Path | Checkpoint) -> Checkpoint:
+        return model if isinstance(model, Checkpoint) else Checkpoint.open(hub.resolve(model), holding=self.changes)
+
+    def _forward(self) -> Target:
+        return Target("apply", self.changes, self._digests("before"), self._digests("after"), *self._rest())
+
+    def _back(self) -> Target:
+        back = {key: change.reversed() for key, change in self.changes.items()}
+        return Target("revert", back, self._digests("after"), self._digests("before"), *self._rest())
+
+    def _digests(self, state: str) -> dict[str, str]:
+        return {key: self.record["base"]["touched"][key][state] for key in self.changes}
+
+    def _rest(self) -> tuple[str, int | None]:
+        return self.record["base"]["rest"], self.record["base"].get("tensors")
+
+
+def _path(place: str | Path) -> Path:
+    return Path(place).expanduser()
+
+
+def _touched(checkpoint: Checkpoint, change: Change) -> dict[str, Any]:
+    """The base's entry for one change: what the whole tensor was and becomes."""
+    info, bits = checkpoint.info(change.key), checkpoint.read(change.key)
+    if (info.dtype, info.shape) != (change.dtype, change.shape) or not change.fits(bits):
+        raise PatchError(
+            f"The change of '{change.key}' was not made from {checkpoint.root}.",
+            "Make the patch from the checkpoint that was edited.",
+        )
+    return {
+        "dtype": info.dtype,
+        "shape": list(info.shape),
+        "changed": change.count,
+        "before": hash_bits(bits),
+        "after": hash_bits(change.made(bits)),
+    }
+
+
+def _read_change(folder: Path, key: str, entry: Mapping[str, Any], tensors: Mapping[str, TensorInfo]) -> Change:
+    index, before, after = (tensors.get(f"{part}:{key}") for part in ("index", "before", "after"))
+    if before is None or after is None:
+        raise damaged(folder, f"{TENSORS} does not hold the change of '{key}'")
+    if index is not None and (index.dtype not in _INDEX_NAMES.values() or len(index.shape) != 1):
+        raise damaged(folder, f"the index of '{key}' is no list of positions")
+    if {before.dtype, after.dtype} != {entry["dtype"]}:
+        raise damaged(folder, f"the change of '{key}' is not in {entry['dtype']}")
+    try:
+        places = read_bits(folder, index) if index else None
+        columns = read_bits(folder, before).reshape(-1), read_bits(folder, after).reshape(-1)
+        change = Change(key, entry["dtype"], tuple(entry["shape"]), places, *columns)
+    except ModelError as error:
+        raise damaged(folder, error.problem) from error
+    if problem := change.problem():
+        raise damaged(folder, f"in the change of '{key}', {problem}")
+    return change

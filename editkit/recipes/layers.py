@@ -1,0 +1,138 @@
+"""Layers of a recipe: a YAML file, flags, defaults; each a flat mapping of dotted paths, the later ones winning.
+
+Values come from editkit's defaults, the adapter, the data set, a recipe file and flags, in this order. Paths are flat,
+so that every resolved value remembers where it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from editkit.components.site import TOWERS
+from editkit.components.specs import DatasetSpec, ManipulatorSpec, ScorerSpec, SelectorSpec, Spec
+from editkit.errors import RecipeError
+
+COMPONENTS: dict[str, type[Spec]] = {
+    "data": DatasetSpec,
+    "scorer": ScorerSpec,
+    "selector": SelectorSpec,
+    "manipulator": ManipulatorSpec,
+}
+OPEN_MAPPINGS = ("counts", "other_options")
+"""Options that are mappings themselves."""
+
+
+Layer = Mapping[str, Any]
+
+DEFAULTS: Layer = {
+    "model": "demo",
+    "data.name": "demo",
+    "calibration.split": "train",
+    "scorer.name": "uwm",
+    "selector.name": "adaptive",
+    "manipulator.name": "scale",
+}
+
+
+def merge(layers: Sequence[tuple[str, Layer]]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Merge `(origin, layer)` pairs over editkit's defaults: values, and where each came from, by path."""
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, layer in (("default", DEFAULTS), *layers):
+        for path in list(_beaten(values, layer)):
+            values.pop(path, None)
+            origins.pop(path, None)
+        values |= layer
+        origins |= dict.fromkeys(layer, origin)
+    return values, origins
+
+
+def _beaten(values: Layer, layer: Layer) -> Iterator[str]:
+    """Yield the paths of earlier layers that a layer puts an end to without setting them.
+
+    Where it names another component, the options belonged to the old one. What it says of both towers is said of each.
+    """
+    for path, value in layer.items():
+        own = [f"{tower}.{path}" for tower in TOWERS] if path.split(".")[0] in COMPONENTS else []
+        yield from own
+        for name in (path, *own):
+            if name.endswith(".name") and values.get(name, value) != value:
+                yield from (known for known in values if known.startswith(name.removesuffix("name")))
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn a nested recipe into dotted paths; a component given as a bare string is its name.
+
+    Raises:
+        RecipeError: a key of the file is not a string.
+    """
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if not isinstance(key, str):
+            raise RecipeError(f"Recipe key {key!r} is not text.", "Quote it, or mend the file.")
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and path.split(".")[-1] not in OPEN_MAPPINGS:
+            flat |= flatten(value, f"{path}.")
+        elif path.removeprefix("text.").removeprefix("vision.") in COMPONENTS:  # `selector.selector` is an option
+            flat[f"{path}.name"] = "none" if value is None else value
+        else:
+            flat[path] = value
+    return flat
+
+
+def read_recipe(recipe: str | Path) -> dict[str, Any]:
+    """Read a YAML recipe, a file or one that editkit has by name, as a layer.
+
+    Raises:
+        RecipeError: there is no such file or name, or it is no mapping.
+    """
+    import yaml
+
+    from editkit.recipes.catalogue import recipe_file
+
+    path = recipe_file(recipe)
+    try:
+        tree = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = str(error).replace("\n", " ")
+        raise RecipeError(f"Recipe {path} cannot be read: {reason}.", "Give a YAML file.") from error
+    if not isinstance(tree, dict):
+        raise RecipeError(f"Recipe {path} is not a mapping.", "Write keys such as `scorer: uwm`.")
+    return flatten(tree)
+
+
+def given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Make a layer of what was given: paths whose value is None are left to the layers below."""
+    return {path: value for path, value in values.items() if value is not None}
+
+
+def data_layer(text: str | None) -> dict[str, Any]:
+    """Read NAME, NAME:PATH, or the path of a table, whose suffix says that it is one."""
+    if text is None:
+        return {}
+    name, colon, path = text.partition(":")
+    if not colon and Path(text).suffix in (".jsonl", ".csv", ".parquet"):
+        return {"data.name": "pairs", "data.path": text}
+    return {"data.name": name, **({"data.path": path} if path else {})}
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+    """Read `--set path=value`; values are YAML (`-1`, `true`, `[a, b]`), so a bare word is text.
+
+    Raises:
+        RecipeError: a setting has no `=`.
+    """
+    import yaml
+
+    tree: dict[str, Any] = {}
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals or not path:
+            raise RecipeError(f"--set {setting} is not path=value.", "Write, for example, --set selector.tau=0.05")
+        try:
+            tree[path.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise RecipeError(f"--set {setting}: the value cannot be read.", "Quote it as YAML needs it.") from error
+    return flatten(tree)

@@ -1,0 +1,57 @@
+"""One door to every format that runs can be exported in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from editkit.files.outputs import new_file, new_folder
+from editkit.reports.clip_benchmark import as_clip_benchmark, file_name
+from editkit.reports.model_index import as_model_index
+from editkit.reports.paper_tables import as_csv, as_latex, as_markdown
+from editkit.reports.read import Stored
+
+Table = Callable[[Sequence[Stored], Sequence[str] | None], str]
+TABLES: dict[str, Table] = {"csv": as_csv, "markdown": as_markdown, "latex": as_latex}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What to write of the runs: `metrics` are the columns of a table, `patch` is the edit that a model card is of."""
+
+    form: str
+    metrics: tuple[str, ...] | None = None
+    patch: str | None = None
+
+
+def export_text(runs: Sequence[Stored], choice: Choice) -> str:
+    """Return runs in a format; CLIP_benchmark's objects are one a line.
+
+    Raises:
+        RecordError: the runs do not hold what the format asks for.
+    """
+    if choice.form == "clip-benchmark":
+        return "".join(f"{json.dumps(entry, ensure_ascii=False)}\n" for entry in as_clip_benchmark(runs))
+    if choice.form == "model-index":
+        return as_model_index(runs, choice.patch)
+    return TABLES[choice.form](runs, choice.metrics)
+
+
+def write_export(runs: Sequence[Stored], choice: Choice, output: Path) -> None:
+    """Write runs to a new file, or CLIP_benchmark's objects to a new folder, a file each, as its own tools read them.
+
+    Raises:
+        OutputError: `output` exists or cannot be written.
+        RecordError: the runs do not hold what the format asks for.
+    """
+    if choice.form == "clip-benchmark":
+        entries = as_clip_benchmark(runs)
+        with new_folder(output) as folder:
+            for entry in entries:
+                (folder / file_name(entry)).write_text(json.dumps(entry, ensure_ascii=False), encoding="utf-8")
+        return
+    text = export_text(runs, choice)
+    with new_file(output) as partial:
+        partial.write_text(text, encoding="utf-8")

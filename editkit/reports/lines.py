@@ -1,0 +1,138 @@
+"""Several reports as one table: a line for each model, with what every report measured of it.
+
+Reports of the same base and patch are laid together, so that SafeGround, retrieval and zero-shot accuracy stand in one
+line as in the paper. They are told apart by the models' tensors and the patches' digests, not by names. A line holds
+numbers on one set of tuples; where two reports disagree over a number, each has a line of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from editkit.reports.paper_columns import SAFETY, in_paper_order, is_accuracy
+from editkit.reports.parts import Part, parts_of
+from editkit.reports.read import Stored
+from editkit.reports.schema import Change, DataFacts, Rate, Row
+
+KINDS = ("chance", "base", "edit", "control")
+CHANCE = {"independent": "independent noise"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number of a table, what it was measured on, and, of a model, its interval, n and change against the base."""
+
+    value: float
+    data: DataFacts
+    rate: Rate | None = None
+    change: Change | None = None
+
+    def agrees(self, other: Cell) -> bool:
+        """Whether both are the same number of the same data."""
+        return (self.value, self.data) == (other.value, other.data)
+
+
+@dataclass
+class Line:
+    """One line: what it is of, and its cells by column."""
+
+    kind: str
+    """One of `KINDS`."""
+    name: str
+    model: str
+    patch: str
+    digest: str
+    """Of the patch."""
+    precision: str
+    run: str
+    of: tuple[str, ...]
+    """What tells it from lines of other models."""
+    data: str = ""
+    fingerprint: str | None = None
+    """Of its tuples; None: it has zero-shot accuracy alone."""
+    cells: dict[str, Cell] = field(default_factory=dict)
+
+    def takes(self, other: Line) -> bool:
+        """Whether another line is of the same model and data, and agrees wherever both have a number."""
+        same = self.of == other.of and other.fingerprint in (None, self.fingerprint)
+        shared = self.cells.keys() & other.cells.keys()
+        return same and all(self.cells[column].agrees(other.cells[column]) for column in shared)
+
+
+def lines_of(runs: Sequence[Stored]) -> tuple[list[str], list[Line]]:
+    """Return the columns in the paper's order and the lines: chance, bases, edits, controls."""
+    parts = [line for run in runs for line in _lines(run)]
+    made: list[Line] = []
+    for part in sorted(parts, key=lambda line: line.fingerprint is None):  # accuracy joins lines that are there
+        for line in [line for line in made if line.takes(part)] or [_added(made, part)]:
+            line.cells = {**line.cells, **part.cells}
+    made.sort(key=lambda line: KINDS.index(line.kind))
+    _tell_apart(made)
+    columns = in_paper_order(column for line in made for column in line.cells)
+    if "Mean" in columns and set(columns) & set(SAFETY):  # beside safety the paper calls it so, and puts it first
+        for line in made:
+            line.cells = {"zs_mean_acc" if name == "Mean" else name: cell for name, cell in line.cells.items()}
+        columns = in_paper_order("zs_mean_acc" if name == "Mean" else name for name in columns)
+    return columns, made
+
+
+def _added(made: list[Line], line: Line) -> Line:
+    made.append(line)
+    return line
+
+
+def _lines(run: Stored) -> list[Line]:
+    """Return a report's lines; what it measured on labelled images stands apart from the rest."""
+    about = run.report.get("run")
+    source = about["model"]["source"] if about else ""
+    identity = about["model"]["identity"] if about else str(run.path)
+    precision = " ".join(f"{key} {value}" for key, value in sorted(about["precision"].items())) if about else ""
+    digests = {facts["patch"]: facts["digest"] for facts in about["patches"]} if about else {}
+    lines: list[Line] = []
+    for part in parts_of(run.report):
+        for name, values in part.report["chance"].items():
+            cells = {metric: Cell(value, part.data(metric)) for metric, value in values.items()}
+            whole = Line("chance", CHANCE.get(name, name), "", "", "", "", run.path.stem, (name,))
+            lines += _split(whole, part, cells)
+        for kind, row in part.rows:
+            patch = row["patch"] or ""
+            digest = digests.get(patch, patch)
+            name = (source or row["name"]) if kind == "base" else row["name"]
+            of = (identity, precision, kind, digest or row["name"], row["name"] if kind == "control" else "")
+            whole = Line(kind, name, source, patch, digest, precision, run.path.stem, of)
+            lines += _split(whole, part, _cells(part, row))
+    return lines
+
+
+def _cells(part: Part, row: Row) -> dict[str, Cell]:
+    return {
+        metric: Cell(rate["value"], part.data(metric), rate, row["difference"].get(metric))
+        for metric, rate in row["metrics"].items()
+    }
+
+
+def _split(whole: Line, part: Part, cells: Mapping[str, Cell]) -> list[Line]:
+    """Return a line for tuples and one for labelled images, as far as there are any."""
+    lines = []
+    for images in (False, True):
+        chosen = {metric: cell for metric, cell in cells.items() if is_accuracy(metric) == images}
+        if chosen:
+            named = {part.column(metric): cell for metric, cell in chosen.items()}
+            data = next(iter(chosen.values())).data
+            lines.append(
+                replace(whole, data=data["name"], fingerprint=None if images else data["fingerprint"], cells=named)
+            )
+    return lines
+
+
+def _tell_apart(lines: Sequence[Line]) -> None:
+    """Add to names that several lines have what these lines differ in."""
+    for detail in ("model", "data", "digest", "precision", "run"):
+        groups: dict[str, list[Line]] = {}
+        for line in lines:
+            groups.setdefault(line.name, []).append(line)
+        for group in groups.values():
+            if len({getattr(line, detail) for line in group}) > 1:
+                for line in group:
+                    line.name += f" ({getattr(line, detail)[:40]})"

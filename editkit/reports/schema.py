@@ -1,0 +1,216 @@
+"""The JSON object `editkit.eval/1`, written down once: evaluations return it, runs are kept as it, reading checks it.
+
+`python -m editkit.reports.schema` prints it as a JSON Schema, which is `docs/eval-schema.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from functools import cache
+from typing import Annotated, Any, Final, Literal, NotRequired
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, with_config
+from typing_extensions import TypedDict  # pydantic can read typing's own from Python 3.12 on
+
+SCHEMA: Final = "editkit.eval/1"
+
+# Numbers are numbers and finite; members that this version does not know are kept, so that adding one breaks no reader.
+_FORM = ConfigDict(strict=True, allow_inf_nan=False, extra="allow", use_attribute_docstrings=True)
+
+Count = Annotated[int, Field(ge=1)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+def _in_order(numbers: Any) -> Any:
+    if not numbers["low"] <= numbers["high"]:
+        raise ValueError(f"low {numbers['low']:g} is above high {numbers['high']:g}")
+    return numbers
+
+
+def _is_time(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("has no time zone")
+    return text
+
+
+def _has_a_base(report: Any) -> Any:
+    for part in report.get("sets", ()):
+        _has_a_base(part)
+    base = report["models"][0]
+    if base["difference"]:
+        raise ValueError("models.0 is the base, which has no difference to itself")
+    for row in (*report["models"], *report["controls"]):
+        if unknown := row["difference"].keys() - base["metrics"].keys():
+            raise ValueError(f"'{row['name']}' differs from the base in {min(unknown)}, which the base does not have")
+    return report
+
+
+@with_config(_FORM)
+class Rate(TypedDict):
+    """A metric of one model, with its 95 % interval."""
+
+    value: float
+    """A rate in per cent: the share of the n items that meet the metric. Of a score, its mean over them."""
+    low: float
+    """Lower end of the interval: Wilson's for a rate."""
+    high: float
+    """Upper end of it."""
+    n: Count
+    """How many items were measured."""
+
+
+@with_config(_FORM)
+class Change(TypedDict):
+    """A metric minus the base's on the same items."""
+
+    value: float
+    """A difference of rates in points."""
+    low: float
+    """Lower end of the 95 % interval of the paired bootstrap."""
+    high: float
+    """Upper end of it."""
+    p: Probability
+    """Two-sided p that there is no difference: exact McNemar's for a rate."""
+
+
+Ordered = Annotated[Rate, AfterValidator(_in_order)]
+OrderedChange = Annotated[Change, AfterValidator(_in_order)]
+
+
+@with_config(_FORM)
+class Row(TypedDict):
+    """One model: the base, an edit of it, or a control; of `editkit judge`, one table or folder of items."""
+
+    name: str
+    """What tables call it."""
+    patch: str | None
+    """The patch that was laid over the base. Of a control: the patch that it is matched to, or null for every one."""
+    metrics: dict[str, Ordered]
+    """By name."""
+    difference: dict[str, OrderedChange]
+    """By metric; empty for the base."""
+    by_concept: dict[str, dict[str, Ordered]]
+    """By concept (the class, for labelled images), then by metric."""
+
+
+@with_config(_FORM)
+class DataFacts(TypedDict):
+    """Items that were evaluated."""
+
+    name: str
+    """Data set and split."""
+    fingerprint: str
+    """sha256 over captions and image bytes: numbers with different fingerprints come from different data."""
+    n: Count
+    """How many items were measured."""
+
+
+@with_config(_FORM)
+class Omission(TypedDict):
+    """An item that was not evaluated."""
+
+    id: str
+    reason: str
+
+
+@with_config(_FORM)
+class ModelFacts(TypedDict):
+    """The base model."""
+
+    source: str
+    """As it was asked for: a folder, a hub id, `open_clip:NAME/TAG`."""
+    family: str
+    identity: str
+    """sha256 over all its tensors."""
+
+
+@with_config(_FORM)
+class PatchFacts(TypedDict):
+    """A patch that was evaluated."""
+
+    patch: str
+    """Its folder, as in `models[].patch`."""
+    digest: str
+    """sha256 of its patch.safetensors."""
+    recipe: dict[str, Any] | None
+    """How it was made, where its record says so."""
+
+
+@with_config(_FORM)
+class Run(TypedDict):
+    """What the numbers depend on: the same run gives the same report."""
+
+    model: ModelFacts
+    patches: list[PatchFacts]
+    data: dict[str, Any]
+    """Name of the data set and the options that were set."""
+    selection: dict[str, Any]
+    """Which of its items: split, limit, per_concept, concepts and seed."""
+    options: dict[str, Any]
+    """Those of the evaluation."""
+    precision: dict[str, str]
+    """dtype of the weights, and autocast where it was used."""
+    device: str
+    versions: dict[str, str]
+    """Of editkit and the libraries that numbers depend on."""
+
+
+@with_config(_FORM)
+class Report(TypedDict):
+    """What one evaluation measured of a base model, edits of it and their controls."""
+
+    schema: Literal["editkit.eval/1"]
+    """Name and version of this schema."""
+    evaluation: str
+    data: DataFacts
+    chance: dict[str, dict[str, float]]
+    """What a model that knows nothing scores, in per cent: by kind ("independent", "collapsed"), then by metric."""
+    models: Annotated[list[Row], Field(min_length=1)]
+    """The base, then the edits."""
+    controls: list[Row]
+    """Other changes of the same size, matched to the edits."""
+    left_out: list[Omission]
+    warnings: list[str]
+    notes: NotRequired[list[str]]
+    """How the model was found, where that is not plain."""
+    beside: NotRequired[dict[str, DataFacts]]
+    """The data of those metrics that were measured on other items than `data`."""
+    run: NotRequired[Run]
+    """What the numbers depend on."""
+    created: NotRequired[Annotated[str, AfterValidator(_is_time)]]
+    """When the report was written: ISO 8601 with a time zone. Only in files."""
+    profile: NotRequired[str]
+    """Of a benchmark of several sets of labelled images: which one. Its own rows are means over sets."""
+    of: NotRequired[Count]
+    """How many sets the profile has."""
+    sets: NotRequired[list[SetReport]]
+    """The report of each set that was measured."""
+    missing: NotRequired[list[Omission]]
+    """The profile's other sets, by key."""
+
+
+@with_config(_FORM)
+class SetReport(Report):
+    """The report of one set of a benchmark."""
+
+    key: str
+    """What the profile calls the set."""
+    paper: str
+    """Its column in the paper's table of accuracies."""
+
+
+@cache
+def checker() -> TypeAdapter[Report]:
+    """Return what reads and checks a report."""
+    return TypeAdapter(Annotated[Report, AfterValidator(_has_a_base)])
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a report."""
+    made = checker().json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": f"urn:{SCHEMA}", **made}
+
+
+if __name__ == "__main__":
+    print(json.dumps(json_schema(), indent=2))

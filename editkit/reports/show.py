@@ -1,0 +1,102 @@
+"""A report as tables that fit a terminal of 80 columns: rates, changes with intervals, concepts."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from editkit.reports.changes import Comparison, print_comparisons, print_notes, style_of
+from editkit.reports.layout import controls_of, is_knowledge, knowledge_of, layout_of, per_cent, present, rate_text
+from editkit.reports.metrics import DIRECTIONS
+from editkit.reports.schema import Report, Row
+from editkit.reports.show_sets import render_sets
+from editkit.reports.terminal import Column, fitted, print_blocks
+
+_CHANCE = {"independent": "independent noise", "collapsed": "collapsed"}
+
+
+def render(report: Report, console: Console, *, by_concept: bool = False, every_metric: bool = False) -> None:
+    """Print a report: rates with both chance rows, then each model's changes against the base.
+
+    Args:
+        by_concept: also a table of rates by concept.
+        every_metric: changes of all metrics, not only of the main ones.
+    """
+    if "sets" in report:
+        render_sets(report, console, every_metric=every_metric)
+        return
+    base, *others = report["models"]
+    console.print(_title(report), style="bold")
+    print_blocks(console, _row_names(report), _rate_groups(report))
+    main = present((*layout_of(report).changes, *knowledge_of(base)), base)
+    metrics = list(base["metrics"]) if every_metric else main
+    if not others:
+        told = ", ".join(f"{metric} {rate_text(base['metrics'][metric])}" for metric in metrics)
+        console.print(f"\n95 % intervals: {told}")
+    for model in others:
+        console.print(f"\n{model['name']} against {base['name']}, with 95 % intervals", style="bold", markup=False)
+        controls = controls_of(report, model)
+        print_comparisons(console, [Comparison(metric, metric, base, model, controls) for metric in metrics])
+    if by_concept:
+        _print_concepts(console, report)
+    print_notes(console, report["left_out"], report["warnings"])
+
+
+def _title(report: Report) -> str:
+    layout, n = layout_of(report), report["data"]["n"]
+    rates = report["models"][0]["metrics"]
+    apart = ", ".join(f"{metric}: {rate['n']:,}" for metric, rate in rates.items() if rate["n"] != n)
+    where = f"{layout.title} on {report['data']['name']}, n = {n:,} {layout.items}"
+    return f"{where}{f' ({apart})' if apart else ''}, per cent"
+
+
+def _rows(report: Report) -> list[Row]:
+    return [*report["models"], *report["controls"]]
+
+
+def _chance_rows(report: Report) -> dict[str, dict[str, float]]:
+    """Label -> values; one row "chance" where independent noise and collapse score the same."""
+    chance = report["chance"]
+    if "independent" in chance and chance["independent"] == chance.get("collapsed"):
+        return {"chance": chance["independent"]}
+    return {_CHANCE.get(name, name): values for name, values in chance.items()}
+
+
+def _row_names(report: Report) -> list[Text]:
+    return [
+        *(Text(label, style="dim") for label in _chance_rows(report)),
+        *(Text(row["name"], style="bold" if i == 0 else "") for i, row in enumerate(report["models"])),
+        *(Text(row["name"], style="italic") for row in report["controls"]),
+    ]
+
+
+def _rate_groups(report: Report) -> list[list[Column]]:
+    """Columns in groups that are kept side by side: by k for retrieval, own metrics and knowledge elsewhere."""
+    groups: dict[str, list[Column]] = {}
+    for metric in report["models"][0]["metrics"]:
+        name, _, k = metric.partition("@")
+        key = k if report["evaluation"] == "retrieval" else str(is_knowledge(metric))
+        cells = [Text(per_cent(row[metric]) if metric in row else "-", "dim") for row in _chance_rows(report).values()]
+        cells += [Text(per_cent(row["metrics"][metric]["value"]), style_of(row, metric)) for row in _rows(report)]
+        groups.setdefault(key, []).append(Column(f"R@{k or 1}\n{name}" if name in DIRECTIONS else metric, cells))
+    return list(groups.values())
+
+
+def _print_concepts(console: Console, report: Report) -> None:
+    base = report["models"][0]
+    concepts = list(base["by_concept"])
+    own = base["by_concept"][concepts[0]]
+    metrics = [metric for metric in layout_of(report).changes[:2] if metric in own] or list(own)[:1]
+    counts = Column("n", [Text(f"{base['by_concept'][concept][metrics[0]]['n']:,}") for concept in concepts])
+    groups = [
+        [
+            Column(
+                f"{fitted(Text(row['name']), 17).plain}\n{metric}",
+                [Text(rate_text(row["by_concept"][concept][metric])) for concept in concepts],
+            )
+            for row in report["models"]
+        ]
+        for metric in metrics
+    ]
+    console.print("\nBy concept, with 95 % intervals", style="bold")
+    print_blocks(console, [Text(concept) for concept in concepts], groups, [counts])

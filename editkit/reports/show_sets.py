@@ -1,0 +1,95 @@
+"""The report of a benchmark of several sets as tables of 80 columns: sets in rows, models in columns, the mean last."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.text import Text
+
+from editkit.data.zeroshot.catalogue import UNWANTED
+from editkit.reports.changes import Comparison, print_comparisons, print_notes, style_of
+from editkit.reports.layout import controls_of, per_cent, rate_text
+from editkit.reports.schema import Rate, Report
+from editkit.reports.terminal import Column, print_blocks
+
+LABELS = {"top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class"}
+_NAME_WIDTH = 16  # "ImageNet-Sketch" is 15
+
+
+def render_sets(report: Report, console: Console, *, every_metric: bool = False) -> None:
+    """Print rates by set, then each model's changes against the base.
+
+    Args:
+        every_metric: tables of all metrics, not of top-1 accuracy alone.
+    """
+    base, *others = report["models"]
+    metrics = list(base["metrics"]) if every_metric else list(base["metrics"])[:1]
+    here, of = len(report["sets"]), report["of"]
+    console.print(
+        f"Zero-shot, profile {report['profile']}: {here} of {of} sets, n = {report['data']['n']:,} images, per cent",
+        style="bold",
+    )
+    if not others:
+        _print_base(console, report)
+    for metric in metrics if others else ():
+        console.print(f"\n{LABELS.get(metric, metric)}", style="bold")
+        _print_rates(console, report, metric)
+    for model in others:
+        for metric in metrics:
+            title = f"\n{model['name']} against {base['name']}, {LABELS.get(metric, metric)}, with 95 % intervals"
+            console.print(title, style="bold", markup=False)
+            print_comparisons(console, _comparisons(report, model["name"], metric), base_interval="hidden")
+    if here < of:
+        console.print(f"\nMean over {here} of {of} sets: compare it only with a mean over the same.", style="dim")
+    absent = [item["id"] for item in report["missing"] if item["reason"] != UNWANTED]
+    if absent:
+        console.print(f"Not computed: {', '.join(absent)} (--sets {absent[0]} says why).", style="dim", markup=False)
+    print_notes(console, report["left_out"], report["warnings"])
+
+
+def _parts(report: Report) -> list[tuple[str, Report]]:
+    """Every set's report by its title, and the mean's."""
+    return [*((part["data"]["name"], part) for part in report["sets"]), ("Mean", report)]
+
+
+def _names(report: Report) -> list[Text]:
+    return [Text(title, "bold" if part is report else "") for title, part in _parts(report)]
+
+
+def _facts(report: Report, metric: str) -> list[Column]:
+    parts = [part for _, part in _parts(report)]
+    chance = [part["chance"].get("independent", {}).get(metric) for part in parts]
+    return [
+        Column("n", [Text(f"{part['data']['n']:,}", "dim") for part in parts]),
+        Column("chance", [Text("-" if value is None else per_cent(value), "dim") for value in chance]),
+    ]
+
+
+def _print_base(console: Console, report: Report) -> None:
+    rates = [part["models"][0]["metrics"] for _, part in _parts(report)]
+    columns = []
+    for metric in rates[-1]:
+        told = _value if metric == "top5" else rate_text  # three intervals would not fit beside n and chance
+        cells = [Text(told(of[metric]) if metric in of else "-") for of in rates]
+        columns.append(Column(LABELS.get(metric, metric), cells))
+    print_blocks(console, _names(report), [columns], _facts(report, next(iter(rates[-1]))), _NAME_WIDTH)
+
+
+def _value(rate: Rate) -> str:
+    return per_cent(rate["value"])
+
+
+def _print_rates(console: Console, report: Report, metric: str) -> None:
+    rows = [[*part["models"], *part["controls"]] for _, part in _parts(report)]  # [sets, models]
+    columns = [
+        Column(of[0]["name"], [Text(per_cent(row["metrics"][metric]["value"]), style_of(row, metric)) for row in of])
+        for of in zip(*rows, strict=True)
+    ]
+    print_blocks(console, _names(report), [[column] for column in columns], _facts(report, metric), _NAME_WIDTH)
+
+
+def _comparisons(report: Report, model: str, metric: str) -> list[Comparison]:
+    lines = []
+    for title, part in _parts(report):
+        row = next(row for row in part["models"] if row["name"] == model)
+        lines.append(Comparison(title, metric, part["models"][0], row, controls_of(part, row)))
+    return lines
