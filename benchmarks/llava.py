@@ -93,7 +93,7 @@ def run_phase(phase: str, folder: Path, given: argparse.Namespace) -> dict[str, 
     import transformers
 
     from editkit.api import carry_out
-    from editkit.components.host import default_host
+    from editkit.components.load import default_host
     from editkit.editing.plan import make_plan
     from editkit.patch.patch import Patch
 

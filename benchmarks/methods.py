@@ -28,7 +28,8 @@ from benchmarks.method_table import as_markdown, as_text, legend, tables
 from editkit.cli.console import err, quiet_libraries
 from editkit.cli.progress import stage
 from editkit.components.choice import Choice
-from editkit.components.host import Host, default_host
+from editkit.components.host import Host
+from editkit.components.load import default_host
 from editkit.components.site import Tower
 from editkit.data.classes import ClassSet
 from editkit.data.tuples import TupleSet

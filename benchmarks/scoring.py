@@ -20,7 +20,7 @@ from functools import partial
 import torch
 from transformers import CLIPConfig, CLIPModel
 
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.site import Role, Site, Tower
 from editkit.components.specs import ScorerSpec
 from editkit.editing.input_scores import score_pairs

@@ -18,7 +18,8 @@ from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
     from editkit.api import Edited, edit, evaluate
-    from editkit.models.in_memory import Loaded, load, load_captioner
+    from editkit.models.captioner import load_captioner
+    from editkit.models.in_memory import Loaded, load
     from editkit.patch.patch import Patch
 
 __version__ = "0.1.0"
@@ -36,7 +37,8 @@ __all__ = [
 
 _HEAVY = {
     **dict.fromkeys(("Edited", "edit", "evaluate"), "editkit.api"),
-    **dict.fromkeys(("Loaded", "load", "load_captioner"), "editkit.models.in_memory"),
+    **dict.fromkeys(("Loaded", "load"), "editkit.models.in_memory"),
+    "load_captioner": "editkit.models.captioner",
     "Patch": "editkit.patch.patch",
 }
 

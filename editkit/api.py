@@ -8,13 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from editkit.components.host import Host, default_host
+from editkit.components.host import Host
+from editkit.components.load import default_host
 from editkit.editing.engine import make_patch
 from editkit.editing.plan import Plan, make_plan
 from editkit.errors import OutputError
 from editkit.evals.run import run_evaluation
 from editkit.files.outputs import check_free, check_new_file, first_free
-from editkit.models.memory import released
+from editkit.models.memory import free_on_oom
 from editkit.patch.card import write_card
 from editkit.patch.patch import Applied, Patch
 from editkit.progress import Stage, silent
@@ -100,7 +101,7 @@ def carry_out(plan: Plan, *, output: Path | None = None, save: Path | None = Non
         EditkitError: see `edit`.
     """
     _check_places(plan, output or default_folder(plan), save)
-    patch = released(partial(make_patch, plan, stage))
+    patch = free_on_oom(partial(make_patch, plan, stage))
     folder = output or default_folder(plan)  # anew: a run beside this one may have taken the name meanwhile
     patch.save(folder, write_card(patch.record, folder.name))
     saved = None

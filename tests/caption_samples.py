@@ -8,7 +8,8 @@ from typing import Any
 from llava_models import tiny_llava
 from models import table
 
-from editkit.components.host import Host, default_host
+from editkit.components.host import Host
+from editkit.components.load import default_host
 from editkit.components.specs import NoOptions
 from editkit.evals.captions.evaluation import Captioned, run_captioning
 from editkit.evals.captions.options import CaptioningOptions

@@ -158,7 +158,7 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 @pytest.fixture
 def plugin_file(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
     """`plugin_file(name, code)`: a plugin in one file; afterwards its module and the host that loaded it are gone."""
-    from editkit.components.host import use_files
+    from editkit.components.load import use_files
 
     names = []
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.protocols import Adapter, ModelFiles
 from editkit.components.site import Site, match_targets
 from editkit.evals.controls import control_variants

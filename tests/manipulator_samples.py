@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from editkit.components.choice import validate_options
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.protocols import ManipulationContext
 from editkit.components.site import Role, Site
 from editkit.components.specs import ManipulatorSpec

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from editkit.components.host import default_host
 from editkit.components.inputs import Inputs
+from editkit.components.load import default_host
 from editkit.components.site import Site
 from editkit.components.specs import ScorerSpec
 

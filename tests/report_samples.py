@@ -12,7 +12,7 @@ from command_line import done
 
 from editkit.evals.report import Subject, build_report
 from editkit.evals.safeground import METRICS
-from editkit.reports.schema import DataFacts, ModelFacts, PatchFacts, Report, Run, SetReport
+from editkit.reports.schema import DataFacts, ModelFacts, PatchFacts, Report, RunFacts, SetReport
 
 N = 80
 DIRECTIONS = ("Ts-Vs", "Vs-Ts", "Tu-Vu+s", "Vu-Tu+s")
@@ -29,9 +29,9 @@ def hits(count: int, n: int = N) -> np.ndarray:
     return np.arange(n) < count
 
 
-def run_of(source: str = "demo", patches: Sequence[str] = ("runs/uwm",), identity: str = "ab" * 32) -> Run:
+def run_of(source: str = "demo", patches: Sequence[str] = ("runs/uwm",), identity: str = "ab" * 32) -> RunFacts:
     """What a run depends on; a patch's digest follows from its folder."""
-    return Run(
+    return RunFacts(
         model=ModelFacts(source=source, family="clip", identity=identity),
         patches=[PatchFacts(patch=patch, digest=patch.encode().hex(), recipe={"scorer": "uwm"}) for patch in patches],
         data={"name": "demo"},
@@ -54,7 +54,7 @@ def built(
     data: DataFacts | None = None,
     chance: Mapping[str, Mapping[str, float]] | None = None,
     controls: Mapping[str, Mapping[str, int]] | None = None,
-    run: Run | None = None,
+    run: RunFacts | None = None,
 ) -> Report:
     """A report in which each model meets its metrics on as many items as said; edits lie in runs/NAME."""
     data = data or facts()

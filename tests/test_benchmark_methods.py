@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.methods.manipulators.specs import MANIPULATORS
 from editkit.methods.scorers.specs import SCORERS
 from editkit.recipes.layers import flatten

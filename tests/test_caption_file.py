@@ -12,7 +12,7 @@ import pytest
 from editkit.data.tuples import Item
 from editkit.errors import DataError, OutputError
 from editkit.evals.captions.file import CaptionFile
-from editkit.evals.captions.plan import Batch, Settings, batch_seed, plan_batches
+from editkit.evals.captions.plan import CaptionBatch, Settings, batch_seed, plan_batches
 
 SETTINGS = Settings("weights", "processing", None, None, 0.2, 16, 0, 2, "float32", "data", ("unsafe", "safe"))
 HEADER = SETTINGS.header("model", "Say!", "cpu")
@@ -25,7 +25,7 @@ def items(count: int) -> list[Item]:
 PLAN = plan_batches(items(3), ("unsafe", "safe"), 2, seed=0)
 
 
-def words_of(batch: Batch) -> list[str | None]:
+def words_of(batch: CaptionBatch) -> list[str | None]:
     """A caption for each image, with what JSON and lines may stumble over; one image cannot be read."""
     said = [f"{task.side} “{task.id}”\u2028\n" for task in batch.tasks]
     return [

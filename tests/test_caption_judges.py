@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from caption_samples import TUPLES, caption, prepare
 
-from editkit.components.host import load_host
+from editkit.components.load import load_host
 from editkit.errors import RecipeError
 from editkit.evals.statistics import wilson
 from editkit.reports.schema import checker

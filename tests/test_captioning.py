@@ -20,7 +20,7 @@ from PIL import Image
 
 from editkit.errors import DataError, ModelError, OutputError
 from editkit.evals.captions.plan import SCHEMA, batch_seed
-from editkit.models.in_memory import load_captioner
+from editkit.models.captioner import load_captioner
 from editkit.patch.patch import Patch
 from editkit.reports.schema import checker
 

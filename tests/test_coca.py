@@ -17,7 +17,7 @@ from open_clip_models import library_model, plain_open_clip
 from safetensors.torch import load_file
 from torch import Tensor
 
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.protocols import ModelFiles
 from editkit.components.site import TOWERS, Site, Tower
 from editkit.components.specs import NoOptions

@@ -15,7 +15,7 @@ from command_line import cache_at, done
 from models import table
 from safetensors.torch import load_file, save_file
 
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.protocols import Captioner
 from editkit.components.specs import NoOptions
 from editkit.errors import ModelError

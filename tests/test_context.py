@@ -16,7 +16,7 @@ from models import table, tiny_clip
 from tiny_checkpoints import listing
 from torch import Tensor
 
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.protocols import ManipulationContext
 from editkit.components.site import Site
 from editkit.editing import engine

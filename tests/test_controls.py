@@ -15,7 +15,7 @@ from embedding_samples import noise
 from models import OPEN_CLIP, tiny_clip, tiny_open_clip
 from torch import Tensor
 
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.specs import ManipulatorSpec, SelectorSpec
 from editkit.evals.controls import Redraw, kind_of_control
 from editkit.evals.report import Subject, build_report

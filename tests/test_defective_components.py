@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from editkit.components.protocols import TupleEmbeddings
+from editkit.components.protocols import LossEmbeddings
 from editkit.components.site import Site, match_targets
 from editkit.editing.engine import _replace
 from editkit.editing.gradient_scores import score_batch_gradients, score_sample_gradients
@@ -68,7 +68,7 @@ def test_a_sample_scorer_without_one_loss_for_each_sample_is_named(
 
 def test_a_batch_loss_that_is_not_one_number_is_named(clip: Any, clip_sites: list[Site], pair_batches: Batches) -> None:
     class Bad(Sums):
-        def loss(self, embedded: TupleEmbeddings) -> Tensor:
+        def loss(self, embedded: LossEmbeddings) -> Tensor:
             return (embedded.own_safe * embedded.other_safe).sum(dim=1)
 
     sites = match_targets(["text:attn.out[0]"], clip_sites)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from score_samples import same
 from tower_scores import KINDS, Scores, counts, draw_like, masks_by, tower_of, within
 
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.specs import SelectorSpec
 from editkit.errors import ScoreError
 

@@ -14,7 +14,7 @@ import torch
 from command_line import done
 from models import DEMO, table, tiny_clip
 
-from editkit.components.host import load_host
+from editkit.components.load import load_host
 from editkit.components.specs import KINDS, ManipulatorSpec, ScorerSpec, SelectorSpec
 
 DOCS = Path(__file__).parents[1] / "docs"

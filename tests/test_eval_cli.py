@@ -212,7 +212,7 @@ def test_rows_by_concept_add_up_to_the_whole(safeground: Report) -> None:
 
 
 def test_controls_change_as_many_weights_per_site_as_the_patch(edited: Edit, safeground: Report) -> None:
-    from editkit.components.host import default_host
+    from editkit.components.load import default_host
     from editkit.evals.controls import control_variants
     from editkit.models.find import find_adapter
     from editkit.patch.patch import Patch

@@ -17,7 +17,7 @@ from editkit.evals.retrieval import Retrieval
 from editkit.evals.safeground import METRICS, SafeGround
 from editkit.evals.statistics import mcnemar, paired_bootstrap, wilson
 from editkit.reports.metrics import measurable
-from editkit.reports.schema import Change, DataFacts, Report
+from editkit.reports.schema import DataFacts, Difference, Report
 from editkit.reports.show import render
 from editkit.reports.verdict import verdict
 
@@ -106,10 +106,10 @@ def test_hits_of_other_items_or_metrics_are_refused() -> None:
 
 
 def test_a_change_is_measurable_when_interval_and_exact_test_agree() -> None:
-    assert measurable(Change(value=1.0, low=0.2, high=1.8, p=0.01))
-    assert measurable(Change(value=-1.0, low=-1.8, high=-0.2, p=0.01))
-    assert not measurable(Change(value=1.0, low=0.2, high=1.8, p=0.13))
-    assert not measurable(Change(value=1.0, low=-0.2, high=1.8, p=0.01))
+    assert measurable(Difference(value=1.0, low=0.2, high=1.8, p=0.01))
+    assert measurable(Difference(value=-1.0, low=-1.8, high=-0.2, p=0.01))
+    assert not measurable(Difference(value=1.0, low=0.2, high=1.8, p=0.13))
+    assert not measurable(Difference(value=1.0, low=-0.2, high=1.8, p=0.01))
 
 
 def test_tables_fit_eighty_columns_and_show_everything() -> None:

@@ -10,7 +10,8 @@ import pluggy
 import pytest
 from plugin_samples import Install
 
-from editkit.components.host import Component, Host, default_host, load_host
+from editkit.components.host import Component, Host
+from editkit.components.load import default_host, load_host
 from editkit.components.specs import AdapterSpec
 from editkit.errors import ModelError
 from editkit.models.find import find_adapter, weights_path

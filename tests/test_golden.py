@@ -11,7 +11,7 @@ import torch
 from naive import relative
 from torch import Tensor
 
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.site import Site, match_targets
 from editkit.components.specs import ScorerSpec
 from editkit.editing.input_scores import score_pairs

@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from editkit.components.choice import validate_options
-from editkit.components.host import default_host
-from editkit.components.protocols import TupleEmbeddings
+from editkit.components.load import default_host
+from editkit.components.protocols import LossEmbeddings
 from editkit.components.site import Site, match_targets
 from editkit.components.specs import ScorerSpec
 from editkit.errors import RecipeError
@@ -26,9 +26,9 @@ from editkit.testing import select
 # the losses they ask for
 
 
-def items(b: int = 4, d: int = 5, seed: int = 0) -> TupleEmbeddings:
+def items(b: int = 4, d: int = 5, seed: int = 0) -> LossEmbeddings:
     own_safe, own_unsafe, other_safe, other_unsafe = normalize(draw(4, b, d, seed=seed), dim=-1)
-    return TupleEmbeddings(own_safe, own_unsafe, other_safe, other_unsafe)
+    return LossEmbeddings(own_safe, own_unsafe, other_safe, other_unsafe)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def items(b: int = 4, d: int = 5, seed: int = 0) -> TupleEmbeddings:
     ],
 )
 def test_gradient_takes_the_loss_of_its_options(
-    options: dict[str, Any], expected: Callable[[TupleEmbeddings], Tensor]
+    options: dict[str, Any], expected: Callable[[LossEmbeddings], Tensor]
 ) -> None:
     e = items()
     assert torch.equal(scorer("gradient", **options).loss(e), expected(e))
@@ -78,15 +78,15 @@ def test_samples_come_from_the_sides_a_scorer_names() -> None:
 # a small tower: embedding = x W^T, normalised
 
 
-def gradient_of(made: Any, weight: Tensor, x: TupleEmbeddings, chosen: slice) -> Tensor:
+def gradient_of(made: Any, weight: Tensor, x: LossEmbeddings, chosen: slice) -> Tensor:
     """The gradient of a batch's loss, where `x.own_*` are inputs [B, I] of the tower scored."""
     live = weight.clone().requires_grad_()
     safe, unsafe = (normalize(side[chosen] @ live.T, dim=-1) for side in (x.own_safe, x.own_unsafe))
-    loss = made.loss(TupleEmbeddings(safe, unsafe, x.other_safe[chosen], x.other_unsafe[chosen]))
+    loss = made.loss(LossEmbeddings(safe, unsafe, x.other_safe[chosen], x.other_unsafe[chosen]))
     return torch.autograd.grad(loss, live)[0]
 
 
-def batches_of(made: Any, weight: Tensor, x: TupleEmbeddings, sizes: list[int]) -> list[tuple[Tensor, int]]:
+def batches_of(made: Any, weight: Tensor, x: LossEmbeddings, sizes: list[int]) -> list[tuple[Tensor, int]]:
     starts = np.cumsum([0, *sizes])
     return [
         (gradient_of(made, weight, x, slice(start, start + size)), size)
@@ -143,7 +143,7 @@ def test_scores_and_selections_are_the_released_codes(
         frozen = encoders[other](both[other])
     weights = [clip.parameter(site.key).requires_grad_() for site in sites]
     own = encoders[tower](both[tower])
-    total = made.loss(TupleEmbeddings(own[:12], own[12:], frozen[:12], frozen[12:]))
+    total = made.loss(LossEmbeddings(own[:12], own[12:], frozen[:12], frozen[12:]))
     for site, weight, gradient in zip(sites, weights, torch.autograd.grad(total, weights), strict=True):
         scores = batched(made, weight.detach(), [(gradient, 12)])
         assert naive.relative(scores, reference[f"{loss}.{tower}.{site.layer}.score"]) <= 1e-5

@@ -17,7 +17,7 @@ from plain_gradients import OpenPairs, batch_loss, of_site, other_than
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from editkit.components.protocols import TupleEmbeddings
+from editkit.components.protocols import LossEmbeddings
 from editkit.components.site import Site, match_targets
 from editkit.editing.gradient_scores import embed_pairs, score_batch_gradients
 from editkit.errors import EditkitError, ModelError, ScoreError, SiteError
@@ -274,7 +274,7 @@ def test_a_loss_that_does_not_look_at_the_tower_is_an_error(clip: Any, clip_site
         def start(self, weight: Tensor, site: Site) -> dict[str, Tensor]:
             return {}
 
-        def loss(self, embedded: TupleEmbeddings) -> Tensor:
+        def loss(self, embedded: LossEmbeddings) -> Tensor:
             return embedded.other_safe.sum()
 
     error = refused(clip, "text", match_targets(["text:proj"], clip_sites), losses_of("text", 8, 8), Elsewhere())

@@ -14,7 +14,7 @@ from command_line import as_error, done, run, sha
 from models import DEMO, OPEN_CLIP, spoil, table, tiny_clip, tiny_open_clip
 from tiny_checkpoints import digests, listing
 
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.editing import engine, score
 from editkit.editing.plan import Plan, make_plan
 from editkit.errors import EditkitError, SiteError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from editkit.components.host import load_host
+from editkit.components.load import load_host
 from editkit.components.specs import JudgeSpec
 from editkit.evals.judges.specs import JUDGES
 

@@ -15,7 +15,7 @@ from naive import relative
 from PIL import Image
 from torch import Tensor
 
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.data.readers.images import open_rgb
 from editkit.data.tuples import Item
 from editkit.editing.calibration import loss_batches

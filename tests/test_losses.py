@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from editkit.components.protocols import TupleEmbeddings
+from editkit.components.protocols import LossEmbeddings
 from editkit.methods.scorers.losses import LOGIT_SCALE, alignment, g_safe_clip, g_unsafe, pull, sample_loss
 
 Array = Any
@@ -56,7 +56,7 @@ def naive_g_safe_clip(e: dict[str, Array]) -> float:
     return (rows + columns) / 2 / len(safe) + distance / len(safe)
 
 
-LOSSES: dict[str, tuple[Callable[[TupleEmbeddings], Tensor], Callable[[dict[str, Array]], float]]] = {
+LOSSES: dict[str, tuple[Callable[[LossEmbeddings], Tensor], Callable[[dict[str, Array]], float]]] = {
     "g-unsafe": (lambda e: g_unsafe(e, "cross-modal"), naive_g_unsafe_cross_modal),
     "g-unsafe-same": (lambda e: g_unsafe(e, "same-modal"), naive_g_unsafe_same_modal),
     "g-safe-clip": (g_safe_clip, naive_g_safe_clip),
@@ -69,20 +69,20 @@ def unit(x: Tensor) -> Tensor:
     return normalize(x, dim=-1)
 
 
-def embedded(*, seed: int = 0, b: int = 4, d: int = 6, dtype: torch.dtype = torch.float64) -> TupleEmbeddings:
+def embedded(*, seed: int = 0, b: int = 4, d: int = 6, dtype: torch.dtype = torch.float64) -> LossEmbeddings:
     """Normalised embeddings of B tuples; those of one item lie in a cone, so that no logit dwarfs the others."""
     draw = torch.Generator().manual_seed(seed)
     cone = torch.randn(d, generator=draw, dtype=torch.float64)
     items = (unit(cone + 0.2 * torch.randn(b, d, generator=draw, dtype=torch.float64)).to(dtype) for _ in ITEMS)
-    return TupleEmbeddings(*items)
+    return LossEmbeddings(*items)
 
 
-def arrays(e: TupleEmbeddings) -> dict[str, Array]:
+def arrays(e: LossEmbeddings) -> dict[str, Array]:
     return {item: naive.float64(getattr(e, item)).copy() for item in ITEMS}
 
 
-def rows(e: TupleEmbeddings, chosen: list[int] | slice) -> TupleEmbeddings:
-    return TupleEmbeddings(*(getattr(e, item)[chosen] for item in ITEMS))
+def rows(e: LossEmbeddings, chosen: list[int] | slice) -> LossEmbeddings:
+    return LossEmbeddings(*(getattr(e, item)[chosen] for item in ITEMS))
 
 
 @EVERY_LOSS
@@ -112,9 +112,9 @@ def test_a_sample_loss_equals_loops_over_samples_and_dimensions(b: int, d: int, 
 # gradients
 
 
-def gradients(loss: str, e: TupleEmbeddings) -> dict[str, Tensor | None]:
+def gradients(loss: str, e: LossEmbeddings) -> dict[str, Tensor | None]:
     leaves = {item: getattr(e, item).clone().requires_grad_() for item in ITEMS}
-    LOSSES[loss][0](TupleEmbeddings(**leaves)).backward()  # type: ignore[no-untyped-call]
+    LOSSES[loss][0](LossEmbeddings(**leaves)).backward()  # type: ignore[no-untyped-call]
     return {item: leaf.grad for item, leaf in leaves.items()}
 
 
@@ -187,13 +187,13 @@ def test_g_safe_clip_of_one_tuple_is_its_distance_alone() -> None:
 
 def test_g_safe_clip_of_a_collapsed_model_is_chance() -> None:
     same = torch.ones(8, 1)
-    assert float(g_safe_clip(TupleEmbeddings(same, same, same, same))) == pytest.approx(log(8), rel=1e-6)
+    assert float(g_safe_clip(LossEmbeddings(same, same, same, same))) == pytest.approx(log(8), rel=1e-6)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_g_safe_clip_is_finite_in_float32_where_every_logit_is_extreme(sign: int) -> None:
     safe = torch.eye(3)
-    found = g_safe_clip(TupleEmbeddings(safe, safe, safe, sign * safe))
+    found = g_safe_clip(LossEmbeddings(safe, safe, safe, sign * safe))
     assert float(found) == pytest.approx(0 if sign > 0 else LOGIT_SCALE + log(2), abs=1e-4)
 
 
@@ -202,7 +202,7 @@ def test_logits_are_multiplied_by_a_hundred() -> None:
     near = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
     tilt = unit(torch.tensor([[1.01, 1.0], [1.0, 1.01]], dtype=torch.float64))
     gap = float(tilt[0, 0] - tilt[0, 1])
-    found = g_safe_clip(TupleEmbeddings(near, near, near, tilt))
+    found = g_safe_clip(LossEmbeddings(near, near, near, tilt))
     assert float(found) == pytest.approx(log(1 + exp(-exp(4.6052) * gap)), rel=1e-12)
 
 
@@ -225,7 +225,7 @@ def test_g_unsafe_falls_as_safe_items_move_to_the_unsafe_ones() -> None:
 def test_the_pull_of_unsafe_samples_mirrors_that_of_safe_ones() -> None:
     e = embedded()
     assert torch.equal(pull(e.own_safe, e.other_safe, e.other_unsafe), -pull(e.own_safe, e.other_unsafe, e.other_safe))
-    mirrored = TupleEmbeddings(e.own_unsafe, e.own_safe, e.other_unsafe, e.other_safe)
+    mirrored = LossEmbeddings(e.own_unsafe, e.own_safe, e.other_unsafe, e.other_safe)
     found = pull(e.own_unsafe, e.other_unsafe, e.other_safe).mean()
     assert torch.equal(found, g_unsafe(mirrored, "cross-modal"))
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from tiny_checkpoints import digests, listing
 from torch import Tensor
 
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.specs import ManipulatorSpec
 from editkit.editing import engine
 from editkit.editing.engine import make_patch

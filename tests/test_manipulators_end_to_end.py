@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from editkit import testing
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.protocols import ManipulationContext
 from editkit.components.site import match_targets
 from editkit.components.specs import ManipulatorSpec, NoOptions

@@ -12,7 +12,8 @@ import pytest
 import yaml
 from command_line import as_error, done, run
 
-from editkit.components.host import Host, load_host
+from editkit.components.host import Host
+from editkit.components.load import load_host
 from editkit.errors import RecipeError
 from editkit.recipes.catalogue import FOLDER, find_recipe, list_recipes, origin, recipe_file
 from editkit.recipes.layers import read_recipe

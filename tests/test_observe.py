@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from editkit.components.host import default_host
 from editkit.components.inputs import Inputs
+from editkit.components.load import default_host
 from editkit.components.site import Role, Site, match_targets
 from editkit.components.specs import ScorerSpec
 from editkit.editing.input_scores import score_pairs, score_weights

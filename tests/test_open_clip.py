@@ -15,7 +15,7 @@ from naive import relative
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.site import Site, match_targets
 from editkit.components.specs import NoOptions, ScorerSpec
 from editkit.editing.input_scores import score_pairs

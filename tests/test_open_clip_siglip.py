@@ -24,7 +24,7 @@ from open_clip_models import (
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.site import Site
 from editkit.components.specs import NoOptions
 from editkit.errors import ModelError

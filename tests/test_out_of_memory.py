@@ -31,7 +31,7 @@ from editkit.errors import ModelError
 from editkit.files.bits import to_tensor
 from editkit.models.compute import Compute
 from editkit.models.load import load_model
-from editkit.models.memory import Batches, OutOfMemoryError, released
+from editkit.models.memory import Batches, OutOfMemoryError, free_on_oom
 from editkit.patch.patch import Patch
 from editkit.progress import silent
 
@@ -256,7 +256,7 @@ def test_the_refusal_of_every_allocator_halves_the_batch(name: str) -> None:
             REFUSED[name](compute)
         return compute.batch_size
 
-    assert batches.fit("a pass", 100, attempt) == 3
+    assert batches.run_smaller("a pass", 100, attempt) == 3
     assert said == [f"a pass: out of memory, going on with batches of {size}" for size in (6, 3)]
     assert batches.halved == [{"pass": "a pass", "batch_size": 6}, {"pass": "a pass", "batch_size": 3}]
 
@@ -270,8 +270,8 @@ def test_the_next_pass_begins_with_the_size_that_was_found() -> None:
         if compute.batch_size > 4:
             torch.empty(HUGE)
 
-    batches.fit("one", 100, attempt)
-    batches.fit("other", 100, attempt)
+    batches.run_smaller("one", 100, attempt)
+    batches.run_smaller("other", 100, attempt)
     assert begun == [8, 4, 4]
 
 
@@ -284,7 +284,7 @@ def test_halving_begins_with_the_items_that_there_are() -> None:
         if compute.batch_size > 2:
             torch.empty(HUGE)
 
-    batches.fit("a pass", 5, attempt)
+    batches.run_smaller("a pass", 5, attempt)
     assert begun == [10**6, 2]
 
 
@@ -301,7 +301,7 @@ def test_what_an_attempt_held_is_free_before_the_next_one_begins() -> None:
         if compute.batch_size > 1:
             torch.empty(HUGE)
 
-    batches.fit("a pass", 100, attempt)
+    batches.run_smaller("a pass", 100, attempt)
     assert len(held) == 2
 
 
@@ -321,7 +321,7 @@ def test_what_surrounds_a_call_is_undone_once_its_tensors_are_free() -> None:
         torch.empty(HUGE)
 
     with pytest.raises(OutOfMemoryError), undoing():
-        released(call)
+        free_on_oom(call)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not match"), ValueError("out of memory"), KeyError("x")])
@@ -332,14 +332,14 @@ def test_other_errors_go_through_as_they_are_and_halve_nothing(error: Exception)
         raise error
 
     with pytest.raises(type(error)) as caught:
-        batches.fit("a pass", 100, attempt)
+        batches.run_smaller("a pass", 100, attempt)
     assert caught.value is error and not said and batches.compute.batch_size == 8
 
 
 def test_one_item_that_does_not_fit_is_an_error_that_says_what_was_refused() -> None:
     batches, said = batches_of(2)
     with pytest.raises(ModelError) as caught:
-        batches.fit("scoring text", 100, REFUSED["torch"])
+        batches.run_smaller("scoring text", 100, REFUSED["torch"])
     assert caught.value.problem == (
         f"Out of memory (scoring text), with one item at a time: {4 * HUGE} bytes could not be allocated."
     )

@@ -15,7 +15,7 @@ from editkit.editing.describe import describe_site
 from editkit.errors import PatchError
 from editkit.models.site_tensors import weight_of
 from editkit.patch.change import Change
-from editkit.patch.overlap import Overlap, Part, Selection, compare, count, parts_of, total
+from editkit.patch.overlap import Overlap, Selection, TensorPart, compare, count, parts_of, total
 from editkit.patch.patch import Patch
 
 SHAPES = ((1, 1), (1, 7), (7, 1), (5, 6), (16, 9))
@@ -168,11 +168,11 @@ def test_the_record_places_a_site_on_the_elements_of_its_weight(rows: tuple[int,
     assert part.name == "text:attn.q[0]"
 
 
-def parts(sites: Any, **shapes: list[int]) -> list[Part]:
+def parts(sites: Any, **shapes: list[int]) -> list[TensorPart]:
     return parts_of({"base": {"touched": {key: {"shape": shape} for key, shape in shapes.items()}}, "sites": sites})
 
 
-def spans(found: list[Part]) -> list[tuple[str, int, int]]:
+def spans(found: list[TensorPart]) -> list[tuple[str, int, int]]:
     return [(part.name, part.start, part.stop) for part in found]
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from editkit.components.host import Host, load_host
+from editkit.components.host import Host
+from editkit.components.load import load_host
 from editkit.recipes.catalogue import find_recipe, list_recipes
 from editkit.recipes.layers import read_recipe
 from editkit.recipes.recipe import Recipe, resolve

@@ -12,7 +12,7 @@ import pytest
 from plugin_samples import GOOD, Install
 
 from editkit.cli import main
-from editkit.components.host import use_files
+from editkit.components.load import use_files
 
 
 def test_plugins_check_names_what_is_broken_and_exits_with_three(

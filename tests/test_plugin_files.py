@@ -16,7 +16,7 @@ from plugin_samples import BROKEN
 
 import editkit
 from editkit.cli import main
-from editkit.components.host import default_host, load_host
+from editkit.components.load import default_host, load_host
 from editkit.components.specs import ScorerSpec
 from editkit.errors import PluginError
 from editkit.testing import score

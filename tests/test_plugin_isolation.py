@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from plugin_samples import BROKEN, GOOD, OWN, Install, scorers
 
-from editkit.components.host import load_host
+from editkit.components.load import load_host
 from editkit.components.specs import ScorerSpec, SelectorSpec
 from editkit.errors import InstallError, PluginError
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from plugin_samples import GOOD, OWN, Install, scorers
 
-from editkit.components.host import Host, default_host, load_host
+from editkit.components.host import Host
+from editkit.components.load import default_host, load_host
 from editkit.components.specs import (
     AdapterSpec,
     DatasetSpec,

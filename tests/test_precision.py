@@ -16,8 +16,8 @@ from naive import relative
 from torch import Tensor
 from torch.nn import functional
 
-from editkit.components.host import default_host
 from editkit.components.inputs import Inputs
+from editkit.components.load import default_host
 from editkit.components.protocols import Model
 from editkit.components.site import TOWERS, Site, Tower
 from editkit.editing.engine import select

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from editkit.components.host import Host, load_host
+from editkit.components.host import Host
+from editkit.components.load import load_host
 from editkit.errors import EditkitError, PluginError, RecipeError
 from editkit.recipes.layers import data_layer, flatten, given, parse_settings, read_recipe
 from editkit.recipes.recipe import Recipe, resolve

@@ -10,16 +10,16 @@ import torch
 from manipulator_samples import EVERY_DTYPE, EVERY_SHAPE, Sample, build, manipulate, minimum, same_bits, sample
 from torch import Tensor
 
-from editkit.components.statistics import Embedded
+from editkit.components.statistics import EmbeddingMoments
 from editkit.errors import RecipeError, SiteError
 from editkit.methods.manipulators.refuse import least_energy
 
 DIRECTIONS = pytest.mark.parametrize("direction", ["least-energy", "minus-mean"])
 
 
-def embedded(rows: Tensor) -> Embedded:
+def embedded(rows: Tensor) -> EmbeddingMoments:
     """Mean and second moment of embeddings [n, D], one row at a time."""
-    return Embedded(rows.mean(dim=0), torch.stack([torch.outer(row, row) for row in rows]).mean(dim=0))
+    return EmbeddingMoments(rows.mean(dim=0), torch.stack([torch.outer(row, row) for row in rows]).mean(dim=0))
 
 
 def other_tower(dimensions: int, *, samples: int = 40, seed: int = 7) -> Tensor:
@@ -33,7 +33,9 @@ def proj(shape: tuple[int, int] = (3, 4), **more: Any) -> Sample:
     return sample(shape, role="proj", **more)
 
 
-def refused(made: Sample, other: Embedded | None, own_side: Embedded | None = None, **options: Any) -> Tensor:
+def refused(
+    made: Sample, other: EmbeddingMoments | None, own_side: EmbeddingMoments | None = None, **options: Any
+) -> Tensor:
     context = {"moments": {made.site: made.moments}, "own_modality": own_side, "other_modality": other}
     plain: dict[str, Any] = {"ridge": 0.001, "own": 0, "keep": 0, "preserve": 3, "direction": "least-energy"}
     return manipulate("refuse", made, context=context, **(plain | options))["weight"]
@@ -161,9 +163,9 @@ def test_least_energy_is_the_smallest_eigenvector_and_points_away_from_the_mean(
 def test_orthogonal_to_the_mean_its_largest_entry_is_positive() -> None:
     moment = torch.diag(torch.tensor([1.0, 0.1, 1.0], dtype=torch.float64))
     for mean in ([0.5, 0.0, 0.0], [-0.5, 0.0, 0.3], [0.0, 0.0, 0.0]):
-        n = least_energy(Embedded(torch.tensor(mean, dtype=torch.float64), moment))
+        n = least_energy(EmbeddingMoments(torch.tensor(mean, dtype=torch.float64), moment))
         assert n.tolist() == [0, 1, 0]
-    against = least_energy(Embedded(torch.tensor([0.1, 0.2, 0.0], dtype=torch.float64), moment))
+    against = least_energy(EmbeddingMoments(torch.tensor([0.1, 0.2, 0.0], dtype=torch.float64), moment))
     assert against.tolist() == [0, -1, 0]
 
 
@@ -176,7 +178,7 @@ def test_with_fewer_samples_than_dimensions_the_direction_is_still_one_and_the_s
     torch.testing.assert_close(least_energy(embedded(rows.flip(0))), n, rtol=0, atol=1e-9)
     nudged = embedded(rows)
     noise = torch.randn(12, 12, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 1e-17
-    again = least_energy(Embedded(nudged.mean, nudged.second_moment + noise + noise.T))
+    again = least_energy(EmbeddingMoments(nudged.mean, nudged.second_moment + noise + noise.T))
     torch.testing.assert_close(again, n, rtol=0, atol=1e-9)
 
 

@@ -13,7 +13,7 @@ from score_samples import SITES, same, scores_of
 from torch import Tensor
 
 from editkit.components.choice import validate_options
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.protocols import SelectionContext
 from editkit.components.site import Site
 from editkit.components.specs import SelectorSpec

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from score_samples import SITES, same
 from torch import Tensor
 
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.protocols import SelectionContext
 from editkit.components.specs import SelectorSpec
 from editkit.errors import PluginError, RecipeError, ScoreError

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from siglip_models import CONTEXT, plain_inputs, plain_siglip, tiny_siglip
 from torch import nn
 
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
 from editkit.models.attention import VisibleAttention

@@ -17,7 +17,7 @@ from PIL import Image
 from siglip_models import CONTEXT, plain_inputs, plain_siglip, tiny_naflex, tiny_siglip2
 from torch import Tensor
 
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.site import match_targets
 from editkit.components.specs import NoOptions, ScorerSpec
 from editkit.editing.input_scores import score_pairs

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from siglip_models import tiny_siglip
 from torch import Tensor
 
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.protocols import Model
 from editkit.components.site import Site, Tower, match_targets
 from editkit.components.specs import ScorerSpec

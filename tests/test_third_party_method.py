@@ -21,7 +21,7 @@ from tiny_checkpoints import digests
 
 import editkit
 from editkit.cli.render_edit import remarks
-from editkit.components.host import load_host
+from editkit.components.load import load_host
 from editkit.testing import score
 
 SITES = ("text:attn.out[0]", "text:attn.out[1]", "vision:mlp.out[0]", "vision:mlp.out[1]")
@@ -67,7 +67,7 @@ class Used:
 
 def without(method: Method) -> None:
     """Forget a plugin file, as a new process would."""
-    from editkit.components.host import use_files
+    from editkit.components.load import use_files
 
     sys.modules.pop(method.module, None)
     use_files(())

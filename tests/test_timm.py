@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from timm.models import save_for_hf
 from torch import Tensor
 
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.site import Site, towers_of
 from editkit.components.specs import NoOptions
 from editkit.errors import ModelError

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from editkit.evals.embeddings import Bools
 from editkit.evals.statistics import mcnemar, paired_bootstrap, wilson
-from editkit.evals.weighted import Weights, effective_items, weighted_change, weighted_rate
+from editkit.evals.weighted import ItemWeights, effective_items, weighted_change, weighted_rate
 
 seeds = st.integers(0, 10_000)
 
@@ -18,11 +18,11 @@ def some(n: int, seed: int, share: float = 0.6) -> Bools:
     return np.random.default_rng(seed).random(n) < share
 
 
-def equal(n: int) -> Weights:
+def equal(n: int) -> ItemWeights:
     return np.full(n, 1 / n)
 
 
-def balanced(labels: np.ndarray) -> Weights:
+def balanced(labels: np.ndarray) -> ItemWeights:
     counts = np.bincount(labels)
     return 1 / (np.count_nonzero(counts) * counts[labels])
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from editkit.components.choice import validate_options
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.protocols import SelectionContext
 from editkit.components.site import Site
 from editkit.components.specs import SelectorSpec

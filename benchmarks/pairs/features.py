@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from editkit.components.choice import Choice
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.protocols import Model
 from editkit.components.site import TOWERS, Site, Tower
 from editkit.components.specs import DatasetSpec

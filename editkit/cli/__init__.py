@@ -83,7 +83,7 @@ def start(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """Load single-file plugins before any command, and say in one line which plugins are broken."""
-    from editkit.components.host import default_host, use_files
+    from editkit.components.load import default_host, use_files
 
     use_files(tuple(plugin or ()))
     for name in default_host().failures:

@@ -32,7 +32,7 @@ def apply(
 ) -> None:
     """Write a copy of MODEL with PATCH applied. The weights must be exactly those the patch was made from."""
     from editkit.cli.progress import stage
-    from editkit.components.host import default_host
+    from editkit.components.load import default_host
     from editkit.models.find import weights_path
     from editkit.patch.patch import Patch
 
@@ -50,7 +50,7 @@ def revert(
 ) -> None:
     """Write a copy of MODEL, to which PATCH was applied, with every byte as it was before."""
     from editkit.cli.progress import stage
-    from editkit.components.host import default_host
+    from editkit.components.load import default_host
     from editkit.models.find import weights_path
     from editkit.patch.patch import Patch
 

@@ -56,7 +56,7 @@ def captioning(
     from editkit.cli.console import quiet_libraries
     from editkit.cli.progress import stage
     from editkit.components.choice import validate_options
-    from editkit.components.host import default_host
+    from editkit.components.load import default_host
     from editkit.evals.captions.options import CaptioningOptions
     from editkit.recipes.layers import given, parse_settings
 

@@ -24,7 +24,7 @@ def diff(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare the weights of two models bit by bit. Exit code 0: all equal; 3: they differ."""
-    from editkit.components.host import default_host
+    from editkit.components.load import default_host
     from editkit.files.checkpoint import Checkpoint
     from editkit.files.difference import difference
     from editkit.models.find import weights_path

@@ -55,7 +55,7 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
         no_cache: flags.NoCache = False,
         on_bad_item: flags.OnBadItem = None,
     ) -> None:
-        from editkit.components.host import default_host
+        from editkit.components.load import default_host
         from editkit.recipes.catalogue import origin
         from editkit.recipes.layers import given, parse_settings, read_recipe
         from editkit.recipes.tower_swap import tower_swap

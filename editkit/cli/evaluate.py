@@ -59,7 +59,7 @@ def evaluate(
     """
     from editkit.cli.console import quiet_libraries
     from editkit.cli.progress import stage
-    from editkit.components.host import default_host
+    from editkit.components.load import default_host
     from editkit.errors import RecipeError
     from editkit.files.outputs import check_new_file
     from editkit.recipes.catalogue import origin

@@ -37,7 +37,7 @@ OnBadItem = Annotated[str | None, typer.Option(help="error or skip. [default: th
 
 def plugin_files() -> str:
     """Return the `--plugin` flags of this process, each with a space behind it, for commands to type next."""
-    from editkit.components.host import used_files
+    from editkit.components.load import used_files
 
     return "".join(f"--plugin {quote(str(path))} " for path in used_files())
 

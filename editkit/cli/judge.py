@@ -40,7 +40,7 @@ def judge(
     """
     from editkit.cli.console import quiet_libraries
     from editkit.cli.progress import stage
-    from editkit.components.host import default_host
+    from editkit.components.load import default_host
     from editkit.errors import RecipeError
     from editkit.recipes.layers import parse_settings
 

@@ -17,7 +17,7 @@ def list_components(json: Json = False) -> None:
     """List every component by kind, with the distribution it comes from."""
     from rich.table import Table
 
-    from editkit.components.host import default_host
+    from editkit.components.load import default_host
 
     host = default_host()
     if json:
@@ -44,7 +44,7 @@ def show(
     name: Annotated[str, typer.Argument(help="A component's name, or distribution/name.")], json: Json = False
 ) -> None:
     """Describe components of a name: what they do, their options and their source."""
-    from editkit.components.host import default_host
+    from editkit.components.load import default_host
     from editkit.errors import PluginError, did_you_mean
 
     host = default_host()
@@ -73,7 +73,7 @@ def show(
 def check(json: Json = False) -> None:
     """Import every component and say what is wrong with those that fail; exit 3 if any does."""
     from editkit.cli.console import quiet_libraries
-    from editkit.components.host import default_host
+    from editkit.components.load import default_host
     from editkit.errors import EditkitError
 
     quiet_libraries()

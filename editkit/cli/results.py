@@ -84,14 +84,14 @@ def export(
     editkit results export eval-safeground-1a2b3c4d eval-zeroshot-5e6f7a8b --format latex -o table.tex
     """
     from editkit.errors import RecipeError
-    from editkit.reports.export import TABLES, Choice, export_text, write_export
+    from editkit.reports.export import TABLES, ExportForm, export_text, write_export
     from editkit.reports.read import RecordError, collect, find_place
 
     if patch is not None and form != "model-index":
         raise RecipeError(f"--patch chooses the model of a card, but --format is {form}.", "Leave it out.")
     if metrics is not None and form not in TABLES:
         raise RecipeError(f"--metrics chooses the columns of a table, but --format is {form}.", "Leave it out.")
-    choice = Choice(form, tuple(name.strip() for name in metrics.split(",")) if metrics else None, patch)
+    choice = ExportForm(form, tuple(name.strip() for name in metrics.split(",")) if metrics else None, patch)
     places = [find_place(run) for run in runs]
     found: list[Stored] = []
     unusable: list[Unusable] = []

@@ -7,19 +7,16 @@ brought gives its error.
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import pluggy
 
-from editkit.components import hooks
 from editkit.components.specs import API_VERSION, KINDS, Spec
 from editkit.errors import PluginError, did_you_mean, one_line
 
@@ -160,95 +157,3 @@ def code_digest(spec: Spec) -> str:
     """Return the sha256 of the file that a component's code is in: what it made is cached under it."""
     found = util.find_spec(spec.target.partition(":")[0])
     return sha256(Path(found.origin).read_bytes()).hexdigest() if found and found.origin else ""
-
-
-def _wanted() -> set[str] | None:
-    """Return the plugins that EDITKIT_PLUGINS allows (entry-point or distribution names), None for all."""
-    setting = os.environ.get("EDITKIT_PLUGINS")
-    if setting is None:
-        return None
-    return set() if setting.strip().lower() == "off" else {name.strip() for name in setting.split(",")}
-
-
-def load_host(files: tuple[Path, ...] = ()) -> Host:
-    """Load editkit's own components, then each installed plugin, then single `files`.
-
-    Raises:
-        PluginError: one of `files` is missing or fails; a file that was asked for is not optional.
-    """
-    manager = pluggy.PluginManager("editkit")
-    manager.add_hookspecs(hooks)
-    host = Host(manager)
-    wanted = _wanted()
-    for entry in _entry_points():
-        plugin = entry.dist.name if entry.dist else entry.name
-        if wanted is not None and plugin != BUILT_IN and not wanted & {plugin, entry.name}:
-            continue
-        try:
-            implementation = entry.load()
-        except (Exception, SystemExit) as error:  # isolated: the others still load
-            host.fail(plugin, error)
-            continue
-        host.register(plugin, implementation)
-    for path in files:
-        _register_file(host, path)
-    return host
-
-
-def _entry_points() -> list[metadata.EntryPoint]:
-    """Return the plugins that are installed, by name, editkit's own first: of two components of a name it wins."""
-
-    def place(entry: metadata.EntryPoint) -> tuple[bool, str]:
-        return entry.dist is None or entry.dist.name != BUILT_IN, entry.name
-
-    return sorted(metadata.entry_points(group="editkit"), key=place)
-
-
-def _register_file(host: Host, path: Path) -> None:
-    module_spec = util.spec_from_file_location(path.stem, path)
-    if not path.is_file() or module_spec is None or module_spec.loader is None:
-        raise PluginError(f"Plugin file {path} does not exist or is no Python file.", "Pass --plugin FILE.py.")
-    if _is_another_module(path):
-        raise PluginError(
-            f"Plugin file {path} has the name of another Python module, '{path.stem}'.", "Rename the file."
-        )
-    module = util.module_from_spec(module_spec)
-    sys.modules[path.stem] = module  # so that the file's own targets ("name:Class") can be imported
-    try:
-        module_spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        del sys.modules[path.stem]
-        raise PluginError(f"Plugin file {path} failed: {one_line(error)}", "Mend the file.") from error
-    host.register(path.stem, module)
-    if path.stem in host.failures:
-        raise PluginError(f"Plugin file {path} failed: {host.failures[path.stem]}", "Mend the file.")
-
-
-def _is_another_module(path: Path) -> bool:
-    """Say whether importing the file's name gives, now or later, some other module."""
-    try:
-        known = util.find_spec(path.stem)
-    except (ImportError, ValueError):  # a dotted name; a module without a spec, such as __main__
-        return path.stem in sys.modules
-    return known is not None and known.origin is not None and Path(known.origin).resolve() != path.resolve()
-
-
-_files: tuple[Path, ...] = ()
-
-
-def use_files(files: tuple[Path, ...]) -> None:
-    """Make `files` part of the host from now on (the command line's `--plugin`)."""
-    global _files
-    _files = files
-    default_host.cache_clear()
-
-
-def used_files() -> tuple[Path, ...]:
-    """Return the plugin files of the host, as they were given."""
-    return _files
-
-
-@cache
-def default_host() -> Host:
-    """Return this process's host, loaded once."""
-    return load_host(_files)

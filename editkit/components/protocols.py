@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from editkit.components.inputs import Inputs
-    from editkit.components.statistics import Embedded, Moments
+    from editkit.components.statistics import EmbeddingMoments, Moments
     from editkit.files.checkpoint import Checkpoint
 
 State = dict[str, "Tensor"]
@@ -39,7 +39,7 @@ class Scorer(Protocol):
 
 
 @dataclass(frozen=True)
-class TupleEmbeddings:
+class LossEmbeddings:
     """Normalised float32 embeddings [B, D] of B tuples: `own` of the tower scored, `other` of the frozen one."""
 
     own_safe: Tensor
@@ -54,7 +54,7 @@ class BatchGradientScorer(Protocol):
     def loss_batch(self, tower: Tower) -> int | None:
         """Return how many tuples one loss is taken over; None: any number, the loss is a mean of single tuples'."""
 
-    def loss(self, embedded: TupleEmbeddings) -> Tensor:
+    def loss(self, embedded: LossEmbeddings) -> Tensor:
         """Return the scalar loss of B tuples; gradients reach the tower through what is not detached."""
 
     def start(self, weight: Tensor, site: Site) -> State:
@@ -121,9 +121,9 @@ class ManipulationContext:
     seed: int = 0
     moments: Mapping[Site, Moments] = field(default_factory=dict)
     """Of the sites' inputs on the calibration pairs ("mean-inputs", "second-moments")."""
-    own_modality: Embedded | None = None
+    own_modality: EmbeddingMoments | None = None
     """This tower's embeddings of the calibration tuples, of the unedited model ("embeddings", at `proj` sites)."""
-    other_modality: Embedded | None = None
+    other_modality: EmbeddingMoments | None = None
     """The other tower's."""
     other_scores: Mapping[str, Mapping[Site, Tensor]] = field(default_factory=dict)
     """By label and site, for a manipulator with an attribute `other_scorers`."""

@@ -11,6 +11,8 @@ from typing import Literal, get_args
 from editkit.errors import SiteError, did_you_mean
 
 Tower = Literal["text", "vision"]
+Side = Literal["safe", "unsafe"]
+"""The two sides of a tuple."""
 Role = Literal[
     "attn.q",
     "attn.k",

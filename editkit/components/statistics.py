@@ -27,7 +27,7 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbeddingMoments:
     """A tower's normalised embeddings of both sides of the calibration tuples, float64, on the CPU."""
 
     mean: Tensor

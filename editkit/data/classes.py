@@ -22,7 +22,7 @@ from editkit.data.tuples import LeftOut, refuse_if_most_are_missing
 from editkit.errors import DataError
 from editkit.files.digests import digest_of, fingerprint_of
 
-Row = tuple[str, ImageSource | None, int, str]
+LabelledRow = tuple[str, ImageSource | None, int, str]
 """Where an error message finds it, the image, its class index and its id."""
 
 
@@ -133,7 +133,7 @@ def require_images(content: Content, name: str, on_bad_item: OnBadItem) -> Class
 
 
 def kept_rows(
-    rows: Iterable[Row], name: str, on_bad_item: OnBadItem
+    rows: Iterable[LabelledRow], name: str, on_bad_item: OnBadItem
 ) -> tuple[tuple[ImageSource, ...], tuple[int, ...], tuple[str, ...], tuple[LeftOut, ...]]:
     """Return images, class indices, ids, and the rows whose image is missing.
 
@@ -155,7 +155,7 @@ def kept_rows(
     return images, labels, ids, tuple(left_out)
 
 
-def _read(path: Path, described: ClassFile) -> tuple[tuple[str, ...], tuple[str, ...], Iterator[Row]]:
+def _read(path: Path, described: ClassFile) -> tuple[tuple[str, ...], tuple[str, ...], Iterator[LabelledRow]]:
     """Return the names of the classes, the templates, and the rows."""
     folder, names = path.parent, described.classes
     if described.table is not None and names is not None:
@@ -185,13 +185,13 @@ def _read(path: Path, described: ClassFile) -> tuple[tuple[str, ...], tuple[str,
 
 def _named_rows(
     path: Path, names: tuple[str, ...], rows: Iterable[tuple[str, ImageSource | None, str]]
-) -> Iterator[Row]:
+) -> Iterator[LabelledRow]:
     labels = Labels(path.name, names)
     for where, image, label in rows:
         yield where, image, labels.index(where, label), _identifier(image, where, path.parent)
 
 
-def _content_rows(content: Content) -> Iterator[Row]:
+def _content_rows(content: Content) -> Iterator[LabelledRow]:
     for image, label, identifier in zip(content.images, content.labels, content.ids, strict=True):
         yield identifier, image, label, identifier
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from editkit.components.protocols import ManipulationContext
 from editkit.components.site import Site, Tower
 from editkit.components.specs import ManipulatorSpec
-from editkit.components.statistics import Embedded, Moments
+from editkit.components.statistics import EmbeddingMoments, Moments
 from editkit.editing.calibration import Dropped, pair_batches, usable
 from editkit.editing.input_scores import Scored
 from editkit.editing.moments import describe_embeddings, stream_moments
@@ -76,7 +76,7 @@ def _moments(
     with ExitStack() as stack:
         if edited and plan.is_sequential(tower):
             stack.enter_context(applied(model, _so_far(run, edited), list(edited)))
-        return run.batches.fit(label, len(items), attempt)
+        return run.batches.run_smaller(label, len(items), attempt)
 
 
 def _so_far(run: Run, edited: Mapping[str, Tensor]) -> Variant:
@@ -88,7 +88,7 @@ def _so_far(run: Run, edited: Mapping[str, Tensor]) -> Variant:
     return Variant("so far", {key: change for key, change in changes.items() if change is not None})
 
 
-def _embedded(run: Run, tower: Tower) -> Embedded:
+def _embedded(run: Run, tower: Tower) -> EmbeddingMoments:
     """Return what the embeddings of a tower look like: those that are frozen while the other one is scored."""
     _, embedded = run.frozen("vision" if tower == "text" else "text")
     return describe_embeddings(embedded)

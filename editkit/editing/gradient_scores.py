@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from editkit.components.protocols import BatchGradientScorer, Model, SampleGradientScorer, State, TupleEmbeddings
+from editkit.components.protocols import BatchGradientScorer, LossEmbeddings, Model, SampleGradientScorer, State
 from editkit.components.site import Site, Tower
 from editkit.editing.input_scores import Scored, finish_scores
 from editkit.errors import ModelError, ScoreError, SiteError
@@ -178,7 +178,7 @@ def _by_embeddings(
     with torch.no_grad():
         own = torch.cat([torch.stack(_encode(model, tower, part, [0, 1])) for part in parts], dim=1)  # [2, B, D]
     own.requires_grad_()
-    loss = scorer.loss(TupleEmbeddings(own[0], own[1], known[0], known[1]))
+    loss = scorer.loss(LossEmbeddings(own[0], own[1], known[0], known[1]))
     if loss.dim():
         raise ScoreError(
             f"The loss of a batch has the shape {tuple(loss.shape)}, not that of one number.",

@@ -14,7 +14,7 @@ from torch import Tensor
 from editkit.components.inputs import Inputs
 from editkit.components.protocols import Model
 from editkit.components.site import Site, Tower
-from editkit.components.statistics import Embedded, Moments
+from editkit.components.statistics import EmbeddingMoments, Moments
 from editkit.errors import ScoreError
 from editkit.models.batches import Batch
 from editkit.models.observe import observe, require_finite
@@ -119,7 +119,7 @@ def moments_of(weight: Tensor, safe: Tensor, unsafe: Tensor) -> Moments:
     return sums.finish(len(safe))
 
 
-def describe_embeddings(embeddings: Tensor) -> Embedded:
+def describe_embeddings(embeddings: Tensor) -> EmbeddingMoments:
     """[2, n, D] embeddings of safe and unsafe samples -> their mean and second moment."""
     flat = embeddings.flatten(0, 1).cpu().double()  # [2 * n, D]
-    return Embedded(flat.mean(dim=0), flat.T @ flat / len(flat))
+    return EmbeddingMoments(flat.mean(dim=0), flat.T @ flat / len(flat))

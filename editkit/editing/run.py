@@ -116,6 +116,6 @@ class Run:
             with self.stage(label, len(items)) as advance:
                 return embed_pairs(model, other, batches, len(items), advance)
 
-        embedded = self.batches.fit(label, len(items), attempt)
+        embedded = self.batches.run_smaller(label, len(items), attempt)
         kept = [position for position in range(len(items)) if position not in unreadable]
         return tuple(items[position] for position in kept), embedded[:, torch.tensor(kept, device=embedded.device)]

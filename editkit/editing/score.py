@@ -85,7 +85,7 @@ def _by_inputs(run: Run, tower: Tower, choices: Choices) -> dict[str, Scored]:
                 on_batch=advance,
             )
 
-    return run.batches.fit(label, len(items), attempt)
+    return run.batches.run_smaller(label, len(items), attempt)
 
 
 def _by_gradients(run: Run, tower: Tower, choices: Choices) -> dict[str, Scored]:
@@ -100,7 +100,7 @@ def _by_gradients(run: Run, tower: Tower, choices: Choices) -> dict[str, Scored]
                 model, tower, run.plan.sites_of(tower), name, scorer, losses, frozen, on_batch=advance
             )
 
-    return {name: run.batches.fit(label, len(items), partial(attempt, name)) for name in choices}
+    return {name: run.batches.run_smaller(label, len(items), partial(attempt, name)) for name in choices}
 
 
 def _by_sample_gradients(run: Run, tower: Tower, choices: Choices) -> dict[str, Scored]:
@@ -120,7 +120,7 @@ def _by_sample_gradients(run: Run, tower: Tower, choices: Choices) -> dict[str, 
                 on_batch=advance,
             )
 
-    return run.batches.fit(label, len(items), attempt)
+    return run.batches.run_smaller(label, len(items), attempt)
 
 
 _PASSES: dict[str, Callable[[Run, Tower, Choices], dict[str, Scored]]] = {

@@ -20,7 +20,7 @@ from editkit.files.cache import Cache, key_of
 from editkit.models.batches import Batch, Sink, Unreadable, image_batches, text_batches
 from editkit.models.compute import Compute
 from editkit.models.load import load_model
-from editkit.models.memory import Batches, released
+from editkit.models.memory import Batches, free_on_oom
 from editkit.models.variants import Variant, applied
 from editkit.progress import Stage
 
@@ -137,7 +137,7 @@ class Encoder:
             models = f" x {len(missing)} models" if len(missing) > 1 else ""
             label = f"embedding {'captions' if tower == 'text' else 'images'}{models}"
             attempt = partial(self._run, tower, missing, groups, batches, label)
-            fresh = self.batches.fit(label, len(groups), attempt)
+            fresh = self.batches.run_smaller(label, len(groups), attempt)
             for key, values in fresh.items():
                 found[key] = Embedded(values, dict(unreadable))
                 cache.save(key, {"embeddings": torch.from_numpy(values)}, {"unreadable": unreadable})
@@ -163,7 +163,7 @@ class Encoder:
                     with applied(model, variant, keys[key]), torch.no_grad():
                         # the old values are put back only once there is room again: a copy that fails half-way would
                         # leave the model edited
-                        embedded: Tensor = released(partial(encode, batch.inputs))
+                        embedded: Tensor = free_on_oom(partial(encode, batch.inputs))
                     values = embedded.view(width, -1, embedded.shape[-1]).cpu().numpy()  # [k, B, D]
                     rows = made.setdefault(key, np.zeros((width, len(groups), values.shape[-1]), dtype=np.float32))
                     rows[:, list(batch.groups)] = values

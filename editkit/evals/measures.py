@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from editkit.evals.embeddings import Bools, Integers
 from editkit.evals.statistics import RESAMPLES, mcnemar, paired_bootstrap, wilson
-from editkit.reports.schema import Change, Rate
+from editkit.reports.schema import Difference, Rate
 
 Scores = npt.NDArray[np.float64]
 Total = Callable[[Scores, int], Scores]
@@ -80,7 +80,7 @@ def rate(measure: Measure, rows: Integers | None = None, *, seed: int = 0) -> Ra
     return Rate(value=float(measure.total(held.sum(axis=0), n)), low=float(low), high=float(high), n=n)
 
 
-def change(base: Measure, other: Measure, *, seed: int = 0) -> Change | None:
+def change(base: Measure, other: Measure, *, seed: int = 0) -> Difference | None:
     """Return other minus base on the captions known of both: paired bootstrap interval, and a p.
 
     The p of a share is McNemar's, exact. That of an average is of a randomization test: if the edit changes nothing,
@@ -95,14 +95,14 @@ def change(base: Measure, other: Measure, *, seed: int = 0) -> Change | None:
         before, after = base.hits[known], other.hits[known]
         low, high = paired_bootstrap(before, after, seed=seed)
         gained = int(np.count_nonzero(after)) - int(np.count_nonzero(before))
-        return Change(value=100 * gained / n, low=100 * low, high=100 * high, p=mcnemar(before, after))
+        return Difference(value=100 * gained / n, low=100 * low, high=100 * high, p=mcnemar(before, after))
     assert isinstance(base, Average) and isinstance(other, Average)  # a metric is of one kind
     old, new, total = base.stats[known], other.stats[known], base.total
     observed = float(total(new.sum(axis=0), n) - total(old.sum(axis=0), n))
     # the same seed draws the same captions for both
     drawn = _resampled(new, total, seed) - _resampled(old, total, seed)
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return Change(value=observed, low=float(low), high=float(high), p=_exchanged(old, new, total, observed, seed))
+    return Difference(value=observed, low=float(low), high=float(high), p=_exchanged(old, new, total, observed, seed))
 
 
 def _resampled(stats: Scores, total: Total, seed: int) -> Scores:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from editkit.patch.record_file import TENSORS
-from editkit.reports.schema import ModelFacts, PatchFacts, Run
+from editkit.reports.schema import ModelFacts, PatchFacts, RunFacts
 
 if TYPE_CHECKING:
     from editkit.components.protocols import ModelFiles
@@ -23,7 +23,7 @@ def describe_run(
     patches: Sequence[tuple[Path, Patch]],
     options: Options,
     device: str,
-) -> Run:
+) -> RunFacts:
     """Return a report's `run`; it holds no time and nothing that two equal evaluations differ in.
 
     Args:
@@ -32,7 +32,7 @@ def describe_run(
     """
     from editkit.libraries import versions  # needs torch, which reading a report does not
 
-    return Run(
+    return RunFacts(
         model=ModelFacts(source=recipe.model, family=files.family, identity=identity),
         patches=[
             PatchFacts(

@@ -14,7 +14,7 @@ import numpy as np
 from editkit.errors import DataError
 from editkit.evals.embeddings import Bools
 from editkit.evals.statistics import mcnemar, paired_bootstrap, wilson
-from editkit.reports.schema import SCHEMA, Change, DataFacts, Omission, Rate, Report, Row
+from editkit.reports.schema import SCHEMA, DataFacts, Difference, Omission, Rate, Report, Row
 
 
 class HasReason(Protocol):
@@ -106,10 +106,10 @@ def _rate(hits: Bools) -> Rate:
     return Rate(value=100 * count / n, low=100 * low, high=100 * high, n=n)
 
 
-def _change(base: Bools, other: Bools) -> Change:
+def _change(base: Bools, other: Bools) -> Difference:
     low, high = paired_bootstrap(base, other)
     gained = int(np.count_nonzero(other)) - int(np.count_nonzero(base))
-    return Change(value=100 * gained / len(base), low=100 * low, high=100 * high, p=mcnemar(base, other))
+    return Difference(value=100 * gained / len(base), low=100 * low, high=100 * high, p=mcnemar(base, other))
 
 
 def _members(groups: Sequence[str]) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from editkit.data.tuples import LeftOut, refuse_if_most_are_missing
 from editkit.evals.embeddings import Bools, ClassEmbeddings, Floats, Integers
 from editkit.evals.encoder import Embedded, Encoder
 from editkit.evals.report import Subject, build_report
-from editkit.evals.weighted import Weights, weighted_change, weighted_rate
+from editkit.evals.weighted import ItemWeights, weighted_change, weighted_rate
 from editkit.models.batches import Unreadable, refuse_unreadable
 from editkit.models.variants import Variant
 from editkit.reports.schema import DataFacts, Report
@@ -41,7 +41,7 @@ class MeasuredClasses:
     """
 
     hits: Mapping[str, Mapping[str, Bools]]
-    weights: Mapping[str, Weights]
+    weights: Mapping[str, ItemWeights]
     same: Integers
     chance: dict[str, dict[str, float]]
     groups: tuple[str, ...]
@@ -53,7 +53,7 @@ class MeasuredClasses:
         """Whether an image occurs more than once, so that hits are not independent."""
         return int(self.same.max()) + 1 < len(self.same)
 
-    def weights_of(self, metric: str) -> Weights:
+    def weights_of(self, metric: str) -> ItemWeights:
         """[n], of sum 1."""
         return self.weights.get(metric, np.full(len(self.same), 1 / len(self.same)))
 

@@ -13,15 +13,15 @@ import numpy.typing as npt
 
 from editkit.evals.embeddings import Bools, Integers
 from editkit.evals.statistics import RESAMPLES, wilson
-from editkit.reports.schema import Change, Rate
+from editkit.reports.schema import Difference, Rate
 
-Weights = npt.NDArray[np.float64]
+ItemWeights = npt.NDArray[np.float64]
 
 FLIPS = 10_000
 _SLACK = 1e-9  # sums of the same weights in another order are the same sum
 
 
-def effective_items(weights: Weights, same: Integers) -> float:
+def effective_items(weights: ItemWeights, same: Integers) -> float:
     """[n], [n] -> (sum of weights)^2 / sum of squared weights, repeated items taken together.
 
     Args:
@@ -33,7 +33,7 @@ def effective_items(weights: Weights, same: Integers) -> float:
     return max(1.0, float(together.sum() ** 2 / (together**2).sum()))
 
 
-def weighted_rate(hits: Bools, weights: Weights, same: Integers) -> Rate:
+def weighted_rate(hits: Bools, weights: ItemWeights, same: Integers) -> Rate:
     """[n] each -> the weighted mean of hits in per cent, with Wilson's interval of as many items as are effective.
 
     The interval leaves out that classes are fixed strata: where their accuracies differ much it is a little too wide.
@@ -44,7 +44,7 @@ def weighted_rate(hits: Bools, weights: Weights, same: Integers) -> Rate:
     return Rate(value=100 * share, low=100 * low, high=100 * high, n=len(hits))
 
 
-def weighted_change(base: Bools, other: Bools, weights: Weights, same: Integers, seed: int = 0) -> Change:
+def weighted_change(base: Bools, other: Bools, weights: ItemWeights, same: Integers, seed: int = 0) -> Difference:
     """[n] each -> the weighted mean of other - base in points, its paired bootstrap interval, and p.
 
     With m distinct items and y_j their weighted differences, which sum to the change, a resample draws m of them with
@@ -54,16 +54,16 @@ def weighted_change(base: Bools, other: Bools, weights: Weights, same: Integers,
     Source: B. Efron, Bootstrap methods, Annals of Statistics 7 (1979); R. A. Fisher, The Design of Experiments (1935).
     """
     signed = weights / weights.sum() * (other.astype(np.float64) - base)
-    differences: Weights = np.bincount(same, signed).astype(np.float64)
+    differences: ItemWeights = np.bincount(same, signed).astype(np.float64)
     value = float(differences.sum())
     values, counts = np.unique(differences, return_counts=True)
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(differences), counts / counts.sum(), size=RESAMPLES) @ values  # [resamples]
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return Change(value=100 * value, low=100 * float(low), high=100 * float(high), p=_sign_flips(differences, rng))
+    return Difference(value=100 * value, low=100 * float(low), high=100 * float(high), p=_sign_flips(differences, rng))
 
 
-def _sign_flips(differences: Weights, rng: np.random.Generator) -> float:
+def _sign_flips(differences: ItemWeights, rng: np.random.Generator) -> float:
     sizes, counts = np.unique(np.abs(differences[differences != 0]), return_counts=True)
     if not sizes.size:
         return 1.0

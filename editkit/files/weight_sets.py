@@ -20,7 +20,7 @@ CONVERT = "`editkit edit --model ... --save DIR` converts such a checkpoint once
 
 
 @dataclass(frozen=True)
-class Weights:
+class WeightSet:
     """One set of weights in a folder: its shards, its index (if it has one), and every tensor's place."""
 
     files: tuple[str, ...]
@@ -28,7 +28,7 @@ class Weights:
     index: str | None = None
 
 
-def find_weights(root: Path, holding: Collection[str]) -> Weights:
+def find_weights(root: Path, holding: Collection[str]) -> WeightSet:
     """Return the weights that transformers or open_clip would load, or another set if only that has all of `holding`.
 
     The folder's config says which library comes first; of one library's names the single file comes before the shards.
@@ -54,7 +54,7 @@ def find_weights(root: Path, holding: Collection[str]) -> Weights:
     return sets[0]
 
 
-def named_weights(root: Path, files: Sequence[str]) -> Weights:
+def named_weights(root: Path, files: Sequence[str]) -> WeightSet:
     """Return the weights in the named files of `root`: shards, or one index.
 
     Raises:
@@ -92,7 +92,7 @@ def _refuse_without_weights(root: Path) -> None:
     raise ModelError(f"{root} holds no safetensors weights.", "Give the folder or the file that does.")
 
 
-def _fitting(root: Path, names: list[str], holding: set[str]) -> list[Weights]:
+def _fitting(root: Path, names: list[str], holding: set[str]) -> list[WeightSet]:
     found = []
     for name in names:
         with suppress(ModelError):  # a broken set of weights that nobody asked for is no reason to fail
@@ -102,11 +102,11 @@ def _fitting(root: Path, names: list[str], holding: set[str]) -> list[Weights]:
     return found
 
 
-def _open_set(root: Path, name: str) -> Weights:
+def _open_set(root: Path, name: str) -> WeightSet:
     return _open_index(root, name) if name.endswith(INDEX) else _open_shards(root, (name,))
 
 
-def _open_shards(root: Path, files: tuple[str, ...]) -> Weights:
+def _open_shards(root: Path, files: tuple[str, ...]) -> WeightSet:
     tensors: dict[str, TensorInfo] = {}
     for file in files:
         for key, info in read_header(root / file, file).items():
@@ -116,10 +116,10 @@ def _open_shards(root: Path, files: tuple[str, ...]) -> Weights:
                     "Remove the copy that is not used, or save the model again.",
                 )
             tensors[key] = info
-    return Weights(files, tensors)
+    return WeightSet(files, tensors)
 
 
-def _open_index(root: Path, name: str) -> Weights:
+def _open_index(root: Path, name: str) -> WeightSet:
     """Open the shards an index names, and check that each tensor lies where the index says."""
     places = _weight_map(root, name)
     shards = tuple(sorted(set(places.values())))
@@ -133,7 +133,7 @@ def _open_index(root: Path, name: str) -> Weights:
                 f"{root / name} says that '{key}' is in {shard}, but it is not.",
                 "The index belongs to other shards: copy index and shards together.",
             )
-    return Weights(shards, tensors, name)
+    return WeightSet(shards, tensors, name)
 
 
 def _weight_map(root: Path, name: str) -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,19 +16,18 @@ from PIL import Image
 from torch import Tensor
 
 from editkit.components.choice import validate_options
-from editkit.components.host import Host, default_host
-from editkit.components.protocols import Captioner, Model, ModelFiles
+from editkit.components.host import Host
+from editkit.components.load import default_host
+from editkit.components.protocols import Model, ModelFiles
 from editkit.components.site import Tower, towers_of
-from editkit.components.specs import AdapterSpec
 from editkit.data.readers.images import open_rgb
 from editkit.errors import DataError, ModelError, PatchError
 from editkit.files.checkpoint import Checkpoint
 from editkit.models.compute import Compute, resolve_device
-from editkit.models.find import find_adapter, open_model
+from editkit.models.find import open_model
 from editkit.models.joint_space import why_no_joint_space
 from editkit.models.load import load_model
-from editkit.models.memory import Batches, released
-from editkit.models.site_tensors import require_finite_weight
+from editkit.models.memory import Batches
 from editkit.models.variants import Variant, applied
 from editkit.patch.patch import Change, Patch
 from editkit.progress import silent
@@ -121,7 +119,7 @@ class Loaded:
 
         batches = Batches(validate_options(Compute, {"batch_size": batch_size}, "embedding"), silent)
         with torch.no_grad(), self._edited():
-            return batches.fit("embedding", len(items), run)
+            return batches.run_smaller("embedding", len(items), run)
 
     def _edited(self) -> Any:
         return applied(self.model, self.edit, list(self.edit.changes))
@@ -173,43 +171,6 @@ def load(
     why = why_no_joint_space(files, sites) or (f"its {left[0]} tower is not loaded" if left else "")
     live = {key: change for key, change in changes.items() if _is_live(loaded, key)}
     return Loaded(loaded, files, Variant("edited", live), why)
-
-
-def load_captioner(
-    model: str | Path,
-    *,
-    device: str = "auto",
-    dtype: str = "float32",
-    device_map: str | Mapping[str, Any] | None = None,
-    host: Host | None = None,
-) -> Captioner:
-    """Load a model that says what an image shows, decoder and all.
-
-    Args:
-        device_map: how to spread a large model over devices, as transformers takes it; None: all of it on `device`.
-
-    Raises:
-        EditkitError: model, device or dtype cannot be used, or the model's family writes no captions.
-    """
-    host = host or default_host()
-    compute = validate_options(Compute, {"device": device, "dtype": dtype}, "load_captioner")
-    spec = find_adapter(str(model), host)
-    if not spec.captions:
-        able = sorted(name for name, other in host.of_kind(AdapterSpec).items() if other.captions)
-        raise ModelError(
-            f"Adapter '{spec.name}', which {model} belongs to, writes no captions.",
-            f"Adapters that do: {', '.join(able) or 'none is installed'}.",
-        )
-    adapter: Any = spec.load()(spec.options())
-    place = resolve_device(compute.device)
-    files = adapter.open(str(model))
-    captioner: Captioner = released(
-        partial(adapter.load_captioner, files, device=place, dtype=compute.dtype, device_map=device_map)
-    )
-    for key, tensor in captioner.module.state_dict().items():
-        if not tensor.is_meta:  # what a device map leaves on the disk is not here to be looked at
-            require_finite_weight(tensor, key)
-    return captioner
 
 
 def _rgb(image: Image.Image | str | Path) -> Image.Image:

@@ -10,7 +10,7 @@ from editkit.components.site import Tower
 from editkit.errors import ModelError
 from editkit.models.autocast import autocast
 from editkit.models.compute import require_autocast
-from editkit.models.memory import REMEDY, OutOfMemoryError, released, return_large_blocks
+from editkit.models.memory import REMEDY, OutOfMemoryError, free_on_oom, return_large_blocks
 from editkit.models.site_tensors import require_finite_weight
 from editkit.progress import Stage
 
@@ -38,7 +38,7 @@ def load_model(
     return_large_blocks()
     with stage("loading the model", 1) as advance:
         try:
-            model = released(partial(adapter.load, files, device=device, dtype=dtype, towers=towers))
+            model = free_on_oom(partial(adapter.load, files, device=device, dtype=dtype, towers=towers))
         except OutOfMemoryError as error:
             raise ModelError(f"{files.source} does not fit the memory of {device}: {error.problem}", REMEDY) from None
         advance(1)

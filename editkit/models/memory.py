@@ -63,7 +63,7 @@ class Batches:
     halved: list[dict[str, Any]] = field(default_factory=list)
     """The passes that ran out of memory, and the batch size that each was begun anew with: part of the record."""
 
-    def fit(self, what: str, items: int, attempt: Callable[[Compute], Result]) -> Result:
+    def run_smaller(self, what: str, items: int, attempt: Callable[[Compute], Result]) -> Result:
         """Return what `attempt` returns, called with smaller and smaller batches while the memory does not suffice.
 
         The size found is kept for the passes that follow.
@@ -78,7 +78,7 @@ class Batches:
         """
         while True:
             try:
-                return released(partial(attempt, self.compute))
+                return free_on_oom(partial(attempt, self.compute))
             except OutOfMemoryError as error:
                 reason = error.problem
             size = min(self.compute.batch_size, items) // 2
@@ -90,7 +90,7 @@ class Batches:
                 pass
 
 
-def released(call: Callable[[], Result]) -> Result:
+def free_on_oom(call: Callable[[], Result]) -> Result:
     """Call, and if the memory does not suffice, free what the call held before anything else happens.
 
     Weights that are exchanged around a call can then be put back whatever its size was.

@@ -59,7 +59,7 @@ class Overlap:
 
 
 @dataclass(frozen=True)
-class Part:
+class TensorPart:
     """What a patch's record calls a site: elements [start, stop) of a stored tensor, row by row.
 
     `described` is the record's entry, empty for a tensor that the record says nothing about.
@@ -79,7 +79,7 @@ class Selection:
     name: str
     record: dict[str, Any]
     chosen: Mapping[str, Bits]
-    parts: tuple[Part, ...]
+    parts: tuple[TensorPart, ...]
 
     @classmethod
     def of(cls, patch: Patch, name: str) -> Selection:
@@ -200,7 +200,7 @@ def require_same_base(a: Selection, b: Selection) -> None:
         raise PatchError(f"{a.name} and {b.name} are edits of different models: {what}.", remedy)
 
 
-def parts_of(record: Mapping[str, Any]) -> list[Part]:
+def parts_of(record: Mapping[str, Any]) -> list[TensorPart]:
     """Return the sites of a patch's record that it changed, each as a range of a stored tensor.
 
     A tensor of which some site cannot be placed (records without `tensor_rows`, other tools') is one part, named by
@@ -224,20 +224,20 @@ def parts_of(record: Mapping[str, Any]) -> list[Part]:
     return found
 
 
-def _part(site: Mapping[str, Any], key: str, shape: Sequence[int]) -> Part | None:
+def _part(site: Mapping[str, Any], key: str, shape: Sequence[int]) -> TensorPart | None:
     """Place a site in its tensor; None where the record does not say how, or says what cannot be."""
     rows, row = site.get("tensor_rows"), prod(shape[1:])
     try:
         first, last = rows if rows is not None else (0, shape[0] if shape else 1)
-        part = Part(str(site.get("site", key)), key, int(first) * row, int(last) * row, site)
+        part = TensorPart(str(site.get("site", key)), key, int(first) * row, int(last) * row, site)
         fits = part.stop - part.start == prod(site["shape"]) and 0 <= part.start < part.stop <= prod(shape)
     except (KeyError, TypeError, ValueError):
         return None
     return part if fits else None
 
 
-def _whole(key: str, shape: Sequence[int]) -> Part:
-    return Part(key, key, 0, prod(shape), {})
+def _whole(key: str, shape: Sequence[int]) -> TensorPart:
+    return TensorPart(key, key, 0, prod(shape), {})
 
 
 def _chosen(selection: Selection) -> int:

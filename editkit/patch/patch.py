@@ -23,7 +23,7 @@ from editkit.files.outputs import new_folder
 from editkit.files.shard import Bits, TensorInfo, hash_bits, read_bits, read_header, write_shard
 from editkit.patch.change import Change
 from editkit.patch.record_file import CARD, FORMAT, RECORD, TENSORS, damaged, file_facts, read_record
-from editkit.patch.rewrite import Applied, Target, rewrite, verify
+from editkit.patch.rewrite import Applied, Rewrite, rewrite, verify
 from editkit.progress import Stage, silent
 
 __all__ = ["Applied", "Change", "Patch"]
@@ -156,12 +156,12 @@ class Patch:
     def _open(self, model: str | Path | Checkpoint) -> Checkpoint:
         return model if isinstance(model, Checkpoint) else Checkpoint.open(hub.resolve(model), holding=self.changes)
 
-    def _forward(self) -> Target:
-        return Target("apply", self.changes, self._digests("before"), self._digests("after"), *self._rest())
+    def _forward(self) -> Rewrite:
+        return Rewrite("apply", self.changes, self._digests("before"), self._digests("after"), *self._rest())
 
-    def _back(self) -> Target:
+    def _back(self) -> Rewrite:
         back = {key: change.reversed() for key, change in self.changes.items()}
-        return Target("revert", back, self._digests("after"), self._digests("before"), *self._rest())
+        return Rewrite("revert", back, self._digests("after"), self._digests("before"), *self._rest())
 
     def _digests(self, state: str) -> dict[str, str]:
         return {key: self.record["base"]["touched"][key][state] for key in self.changes}

@@ -18,11 +18,11 @@ from editkit.files.shard import hash_bits, hash_bytes, read_bits
 from editkit.patch.change import Change
 from editkit.progress import Advance, Stage
 
-State = Literal["base", "edited", "other", "damaged"]
+WeightsState = Literal["base", "edited", "other", "damaged"]
 
 
 @dataclass(frozen=True)
-class Target:
+class Rewrite:
     """What a rewrite starts from and arrives at: sha256 of every touched tensor before and after, and of the rest."""
 
     action: Literal["apply", "revert"]
@@ -45,7 +45,7 @@ class Applied:
 
 
 def rewrite(
-    target: Target,
+    target: Rewrite,
     checkpoint: Checkpoint,
     output: Path,
     *,
@@ -79,7 +79,7 @@ def rewrite(
 
 
 def verify(
-    target: Target, checkpoint: Checkpoint, *, allow_other_tensors: bool, advance: Advance | None = None
+    target: Rewrite, checkpoint: Checkpoint, *, allow_other_tensors: bool, advance: Advance | None = None
 ) -> None:
     """Check every touched tensor bit by bit, and the digest of all others.
 
@@ -128,7 +128,7 @@ def _verify_kind(change: Change, checkpoint: Checkpoint) -> None:
         )
 
 
-def _state(target: Target, checkpoint: Checkpoint, key: str) -> State:
+def _state(target: Rewrite, checkpoint: Checkpoint, key: str) -> WeightsState:
     bits, change = checkpoint.read(key).reshape(-1), target.changes[key]
     digest = hash_bits(bits)
     if digest != target.before[key]:
@@ -137,7 +137,7 @@ def _state(target: Target, checkpoint: Checkpoint, key: str) -> State:
     return "base" if leads_there else "damaged"
 
 
-def _already(target: Target, checkpoint: Checkpoint) -> PatchError:
+def _already(target: Rewrite, checkpoint: Checkpoint) -> PatchError:
     if target.action == "apply":
         return PatchError(
             f"This patch is already applied to {checkpoint.root}.",
@@ -149,7 +149,7 @@ def _already(target: Target, checkpoint: Checkpoint) -> PatchError:
     )
 
 
-def _other_rest(target: Target, checkpoint: Checkpoint) -> PatchError:
+def _other_rest(target: Rewrite, checkpoint: Checkpoint) -> PatchError:
     count = len(checkpoint.tensors)
     counts = f" ({count} tensors here, {target.tensors} there)" if target.tensors not in (None, count) else ""
     return PatchError(
@@ -158,7 +158,7 @@ def _other_rest(target: Target, checkpoint: Checkpoint) -> PatchError:
     )
 
 
-def _overwrite(target: Target, checkpoint: Checkpoint, folder: Path, key: str) -> None:
+def _overwrite(target: Rewrite, checkpoint: Checkpoint, folder: Path, key: str) -> None:
     """Change one tensor in the copy, then read it back: only the recorded state may leave this function."""
     info = checkpoint.tensors[key]
     after = target.changes[key].made(read_bits(folder, info))

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from editkit.reports.layout import change_text, p_text, per_cent, points, rate_text
 from editkit.reports.metrics import measurable
-from editkit.reports.schema import Change, Omission, Row
+from editkit.reports.schema import Difference, Omission, Row
 from editkit.reports.terminal import Column, print_table
 
 
@@ -26,7 +26,7 @@ class Comparison:
     controls: Sequence[Row]
 
     @property
-    def change(self) -> Change:
+    def change(self) -> Difference:
         """The model's metric minus the base's."""
         return self.model["difference"][self.metric]
 

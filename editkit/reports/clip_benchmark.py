@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from editkit.reports.parts import MeanPart, Part, SetPart, parts_of
+from editkit.reports.parts import MeanPart, ReportPart, SetPart, parts_of
 from editkit.reports.read import RecordError, Stored
 from editkit.reports.schema import DataFacts, Report, Row
 
@@ -53,7 +53,7 @@ def file_name(entry: dict[str, Any]) -> str:
     return "_".join(part.strip("/").replace("/", "-") for part in parts if part) + ".json"
 
 
-def _entries(part: Part, kind: str, row: Row) -> list[dict[str, Any]]:
+def _entries(part: ReportPart, kind: str, row: Row) -> list[dict[str, Any]]:
     if kind == "control":
         return []
     by_data: dict[tuple[str, str], tuple[DataFacts, dict[str, float]]] = {}
@@ -87,7 +87,7 @@ def _key(metric: str) -> tuple[str, str] | None:
     return ("zeroshot_classification", CLASSIFICATION[metric]) if metric in CLASSIFICATION else None
 
 
-def _dataset(part: Part, data: DataFacts) -> str:
+def _dataset(part: ReportPart, data: DataFacts) -> str:
     """Return what CLIP_benchmark calls a set that it publishes itself (`wds/vtab/pets`), and the name of other data."""
     if isinstance(part, SetPart) and part.of.get("profile") == PROFILE:
         from editkit.data.zeroshot.catalogue import sets_of

@@ -18,7 +18,7 @@ TABLES: dict[str, Table] = {"csv": as_csv, "markdown": as_markdown, "latex": as_
 
 
 @dataclass(frozen=True)
-class Choice:
+class ExportForm:
     """What to write of the runs: `metrics` are the columns of a table, `patch` is the edit that a model card is of."""
 
     form: str
@@ -26,7 +26,7 @@ class Choice:
     patch: str | None = None
 
 
-def export_text(runs: Sequence[Stored], choice: Choice) -> str:
+def export_text(runs: Sequence[Stored], choice: ExportForm) -> str:
     """Return runs in a format; CLIP_benchmark's objects are one a line.
 
     Raises:
@@ -39,7 +39,7 @@ def export_text(runs: Sequence[Stored], choice: Choice) -> str:
     return TABLES[choice.form](runs, choice.metrics)
 
 
-def write_export(runs: Sequence[Stored], choice: Choice, output: Path) -> None:
+def write_export(runs: Sequence[Stored], choice: ExportForm, output: Path) -> None:
     """Write runs to a new file, or CLIP_benchmark's objects to a new folder, a file each, as its own tools read them.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from editkit.reports.schema import Change, Rate, Report, Row
+from editkit.reports.schema import Difference, Rate, Report, Row
 
 KNOWLEDGE = ("Ts-Vs", "Vs-Ts", "top1")
 """What a model must still be able to do after an edit; also with a suffix (`Ts-Vs@5`)."""
@@ -77,7 +77,7 @@ def rate_text(rate: Rate) -> str:
     return f"{per_cent(rate['value'])} [{per_cent(rate['low'])}, {per_cent(rate['high'])}]"
 
 
-def change_text(change: Change) -> str:
+def change_text(change: Difference) -> str:
     """`+0.1 [-0.2, +0.4]`."""
     return f"{points(change['value'])} [{points(change['low'])}, {points(change['high'])}]"
 

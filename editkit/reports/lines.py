@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from editkit.reports.paper_columns import SAFETY, in_paper_order, is_accuracy
-from editkit.reports.parts import Part, parts_of
+from editkit.reports.parts import ReportPart, parts_of
 from editkit.reports.read import Stored
-from editkit.reports.schema import Change, DataFacts, Rate, Row
+from editkit.reports.schema import DataFacts, Difference, Rate, Row
 
 KINDS = ("chance", "base", "edit", "control")
 CHANCE = {"independent": "independent noise"}
@@ -26,7 +26,7 @@ class Cell:
     value: float
     data: DataFacts
     rate: Rate | None = None
-    change: Change | None = None
+    change: Difference | None = None
 
     def agrees(self, other: Cell) -> bool:
         """Whether both are the same number of the same data."""
@@ -105,14 +105,14 @@ def _lines(run: Stored) -> list[Line]:
     return lines
 
 
-def _cells(part: Part, row: Row) -> dict[str, Cell]:
+def _cells(part: ReportPart, row: Row) -> dict[str, Cell]:
     return {
         metric: Cell(rate["value"], part.data(metric), rate, row["difference"].get(metric))
         for metric, rate in row["metrics"].items()
     }
 
 
-def _split(whole: Line, part: Part, cells: Mapping[str, Cell]) -> list[Line]:
+def _split(whole: Line, part: ReportPart, cells: Mapping[str, Cell]) -> list[Line]:
     """Return a line for tuples and one for labelled images, as far as there are any."""
     lines = []
     for images in (False, True):

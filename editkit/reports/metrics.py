@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from editkit.reports.schema import Change
+from editkit.reports.schema import Difference
 
 
-def measurable(change: Change) -> bool:
+def measurable(change: Difference) -> bool:
     """Whether a change is beyond chance at 95 %: its interval excludes 0 and McNemar's p is below 0.05.
 
     Both, since with a handful of changed items the bootstrap interval is too short and the exact test is not.

@@ -8,7 +8,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from editkit.reports.layout import layout_of
 from editkit.reports.metrics import DIRECTIONS
-from editkit.reports.parts import Part, parts_of
+from editkit.reports.parts import ReportPart, parts_of
 from editkit.reports.read import RecordError, Stored
 from editkit.reports.schema import Report, Row
 
@@ -73,7 +73,7 @@ def _weights(report: Report, row: Row) -> tuple[str, ...]:
     )
 
 
-def _results(part: Part, row: Row) -> list[EvalResult]:
+def _results(part: ReportPart, row: Row) -> list[EvalResult]:
     results = []
     for metric, rate in row["metrics"].items():
         data = part.data(metric)

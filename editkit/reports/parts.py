@@ -10,7 +10,7 @@ from editkit.reports.schema import DataFacts, Report, Row, SetReport
 
 
 @dataclass(frozen=True)
-class Part:
+class ReportPart:
     """A report of one kind of items; `of` is the report that it is in, which knows the models."""
 
     report: Report
@@ -33,7 +33,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class SetPart(Part):
+class SetPart(ReportPart):
     """One set of a benchmark, called by its column in the paper's table."""
 
     paper: str
@@ -46,7 +46,7 @@ class SetPart(Part):
 
 
 @dataclass(frozen=True)
-class MeanPart(Part):
+class MeanPart(ReportPart):
     """The mean over the sets of a benchmark."""
 
     def column(self, metric: str) -> str:
@@ -57,9 +57,9 @@ class MeanPart(Part):
         return name if metric == "top1" else f"{metric} {name}"
 
 
-def parts_of(report: Report) -> Iterator[Part]:
+def parts_of(report: Report) -> Iterator[ReportPart]:
     """Yield the report itself, or its sets and their mean."""
     sets: list[SetReport] = report.get("sets", [])
     for one in sets:
         yield SetPart(one, report, one["paper"])
-    yield MeanPart(report, report) if sets else Part(report, report)
+    yield MeanPart(report, report) if sets else ReportPart(report, report)

@@ -61,7 +61,7 @@ class Rate(TypedDict):
 
 
 @with_config(_FORM)
-class Change(TypedDict):
+class Difference(TypedDict):
     """A metric minus the base's on the same items."""
 
     value: float
@@ -75,7 +75,7 @@ class Change(TypedDict):
 
 
 Ordered = Annotated[Rate, AfterValidator(_in_order)]
-OrderedChange = Annotated[Change, AfterValidator(_in_order)]
+OrderedDifference = Annotated[Difference, AfterValidator(_in_order)]
 
 
 @with_config(_FORM)
@@ -88,7 +88,7 @@ class Row(TypedDict):
     """The patch that was laid over the base. Of a control: the patch that it is matched to, or null for every one."""
     metrics: dict[str, Ordered]
     """By name."""
-    difference: dict[str, OrderedChange]
+    difference: dict[str, OrderedDifference]
     """By metric; empty for the base."""
     by_concept: dict[str, dict[str, Ordered]]
     """By concept (the class, for labelled images), then by metric."""
@@ -138,7 +138,7 @@ class PatchFacts(TypedDict):
 
 
 @with_config(_FORM)
-class Run(TypedDict):
+class RunFacts(TypedDict):
     """What the numbers depend on: the same run gives the same report."""
 
     model: ModelFacts
@@ -176,7 +176,7 @@ class Report(TypedDict):
     """How the model was found, where that is not plain."""
     beside: NotRequired[dict[str, DataFacts]]
     """The data of those metrics that were measured on other items than `data`."""
-    run: NotRequired[Run]
+    run: NotRequired[RunFacts]
     """What the numbers depend on."""
     created: NotRequired[Annotated[str, AfterValidator(_is_time)]]
     """When the report was written: ISO 8601 with a time zone. Only in files."""

@@ -18,7 +18,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from editkit.components.host import Host, default_host
+from editkit.components.host import Host
+from editkit.components.load import default_host
 from editkit.components.site import ROLES, TOWERS, Site, Tower, match_targets
 from editkit.components.specs import AdapterSpec
 from editkit.errors import EditkitError, one_line

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from editkit.components.choice import Choice, validate_options
-from editkit.components.host import Host, default_host
+from editkit.components.host import Host
 from editkit.components.inputs import Inputs
+from editkit.components.load import default_host
 from editkit.components.protocols import ManipulationContext, SelectionContext
 from editkit.components.site import Role, Site, Tower
 from editkit.components.specs import ManipulatorSpec, ScorerSpec, SelectorSpec

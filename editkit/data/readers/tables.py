@@ -12,8 +12,8 @@ from typing import Any
 from editkit.data.readers.images import ImageBytes, ImageSource
 from editkit.errors import DataError
 
-Row = Mapping[str, Any]
-Content = tuple[list[str], list[Row]]
+TableRow = Mapping[str, Any]
+TableContent = tuple[list[str], list[TableRow]]
 """Column names, and rows that may lack some of them."""
 
 
@@ -24,7 +24,7 @@ class Table:
     name: str
     folder: Path
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
     def cell(self, number: int, column: str) -> Any:
         """Return a cell of row `number`, or None where it is empty."""
@@ -83,7 +83,7 @@ def read_table(path: Path, wanted: Collection[str]) -> Table:
     Raises:
         DataError: no such file, an unknown extension, unreadable content, or no rows.
     """
-    readers: dict[str, Callable[[Path, Collection[str]], Content]] = {
+    readers: dict[str, Callable[[Path, Collection[str]], TableContent]] = {
         ".jsonl": _read_json_lines,
         ".csv": _read_csv,
         ".parquet": _read_parquet,
@@ -108,8 +108,8 @@ def read_table(path: Path, wanted: Collection[str]) -> Table:
     return Table(path.name, path.parent, tuple(columns), tuple(rows))
 
 
-def _read_json_lines(path: Path, wanted: Collection[str]) -> Content:
-    rows: list[Row] = []
+def _read_json_lines(path: Path, wanted: Collection[str]) -> TableContent:
+    rows: list[TableRow] = []
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
@@ -124,7 +124,7 @@ def _read_json_lines(path: Path, wanted: Collection[str]) -> Content:
     return list(dict.fromkeys(column for row in rows for column in row)), rows
 
 
-def _read_csv(path: Path, wanted: Collection[str]) -> Content:
+def _read_csv(path: Path, wanted: Collection[str]) -> TableContent:
     # The standard library's reader, since every cell stays the text it is: "007" and "NA" are captions or ids here.
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
@@ -132,7 +132,7 @@ def _read_csv(path: Path, wanted: Collection[str]) -> Content:
         if len(set(columns)) < len(columns):
             raise ValueError("a column name occurs twice")
         reader.fieldnames = columns
-        rows: list[Row] = []
+        rows: list[TableRow] = []
         for row in reader:
             if None in row:
                 raise ValueError(f"line {reader.line_num} has more cells than the header")
@@ -140,7 +140,7 @@ def _read_csv(path: Path, wanted: Collection[str]) -> Content:
     return columns, rows
 
 
-def _read_parquet(path: Path, wanted: Collection[str]) -> Content:
+def _read_parquet(path: Path, wanted: Collection[str]) -> TableContent:
     from pyarrow import ArrowException, parquet
 
     try:

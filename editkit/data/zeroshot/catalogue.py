@@ -16,7 +16,7 @@ UNWANTED = "not asked for"
 _FORM = ConfigDict(frozen=True, extra="forbid")
 
 
-class Layout(BaseModel):
+class DiskLayout(BaseModel):
     """One way in which a set may lie on disk, and what its reader is called with."""
 
     model_config = _FORM
@@ -53,13 +53,13 @@ class SetFacts(BaseModel):
     template: str = ""
     """Empty: prompts lie beside the images."""
     rename: Mapping[str, str] = Field(default_factory=dict)
-    layouts: tuple[Layout, ...] = ()
+    layouts: tuple[DiskLayout, ...] = ()
     hub: str = ""
     """Name of the data set on the hub, and of its folder."""
 
-    def ways(self) -> tuple[Layout, ...]:
+    def ways(self) -> tuple[DiskLayout, ...]:
         """How it may lie on disk, the likeliest first."""
-        return self.layouts or (Layout(reader="shards", marker=f"{self.hub}/test", folder=self.hub),)
+        return self.layouts or (DiskLayout(reader="shards", marker=f"{self.hub}/test", folder=self.hub),)
 
     @property
     def origin(self) -> str:

@@ -15,7 +15,7 @@ from editkit.data.readers.shards import read_shards
 from editkit.data.readers.torchvision import read_torchvision
 from editkit.data.readers.videos import read_videos
 from editkit.data.tuples import LeftOut
-from editkit.data.zeroshot.catalogue import UNWANTED, Layout, SetFacts, sets_of
+from editkit.data.zeroshot.catalogue import UNWANTED, DiskLayout, SetFacts, sets_of
 from editkit.data.zeroshot.download import download
 from editkit.data.zeroshot.names import REVERSED, imagenet
 from editkit.data.zeroshot.options import ZeroshotOptions
@@ -141,7 +141,7 @@ def read_set(facts: SetFacts, root: Path) -> Content:
     raise DataError(f"{facts.title} is not in {root} (no {markers}).", f"It comes from {facts.origin}")
 
 
-def read_layout(layout: Layout, base: Path) -> Content:
+def read_layout(layout: DiskLayout, base: Path) -> Content:
     """Read a set from the folder that has its marker."""
     folder = base / layout.folder
     if layout.reader == "folders":

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from editkit.components.site import Side
 from editkit.data.tuples import Item, LeftOut, TupleSet, refuse_if_most_are_missing
 from editkit.evals.captions.file import CaptionFile
 from editkit.evals.captions.metrics import REFERENCES, Told, load_metrics, score
-from editkit.evals.captions.options import Side
 from editkit.evals.captions.plan import Settings
 from editkit.evals.captions.report import CaptionReport, build_row
 from editkit.evals.judges import Verdict

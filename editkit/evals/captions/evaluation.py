@@ -16,7 +16,7 @@ from editkit.errors import OutputError, RecipeError
 from editkit.evals.captions.assembly import NAME, assemble
 from editkit.evals.captions.file import CaptionFile
 from editkit.evals.captions.options import CaptioningOptions
-from editkit.evals.captions.plan import Batch, Settings, plan_batches
+from editkit.evals.captions.plan import CaptionBatch, Settings, plan_batches
 from editkit.evals.captions.report import CaptionReport
 from editkit.evals.captions.run import Place, caption_missing
 from editkit.evals.judges.panel import choose_judges, write_verdicts
@@ -29,9 +29,9 @@ from editkit.evals.subjects import (
     warn_of_overlap,
 )
 from editkit.files.outputs import around
+from editkit.models.captioner import load_captioner
 from editkit.models.compute import resolve_device
 from editkit.models.find import open_model
-from editkit.models.in_memory import load_captioner
 from editkit.models.variants import Variant
 from editkit.patch.patch import Patch
 from editkit.progress import Stage, silent
@@ -159,7 +159,7 @@ def _check_place(folder: Path, files: ModelFiles) -> None:
         raise OutputError(f"{folder} is inside the model's folder.", "Give -o a folder outside of it.")
 
 
-def _open(folder: Path, variant: Variant, settings: Settings, batches: Sequence[Batch]) -> CaptionFile:
+def _open(folder: Path, variant: Variant, settings: Settings, batches: Sequence[CaptionBatch]) -> CaptionFile:
     """Open a variant's captions file; edits with one name have files of their own."""
     digest = variant.digest(list(variant.changes))
     plain = re.sub(r"[^\w.-]+", "-", variant.name)

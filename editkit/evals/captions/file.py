@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from editkit.errors import OutputError
-from editkit.evals.captions.plan import SCHEMA, Batch, Settings, Task
+from editkit.evals.captions.plan import SCHEMA, CaptionBatch, Settings, Task
 
 _START = b'{"schema": "' + SCHEMA.encode()
 _ANEW = "Give another folder with -o, or repeat the earlier run's settings."
 
 
 @dataclass(frozen=True)
-class Row:
+class CaptionLine:
     """One image and what the model said of it; `caption` None: it could not be read, for the `reason`."""
 
     id: str
@@ -40,15 +40,15 @@ class CaptionFile:
 
     path: Path
     settings: Settings
-    batches: Sequence[Batch]
+    batches: Sequence[CaptionBatch]
     header: dict[str, Any] | None = None
-    rows: list[Row] = field(default_factory=list)
+    rows: list[CaptionLine] = field(default_factory=list)
     done: int = 0
     """Number of batches that are whole."""
     _size: int = 0
 
     @classmethod
-    def open(cls, path: Path, settings: Settings, batches: Sequence[Batch]) -> CaptionFile:
+    def open(cls, path: Path, settings: Settings, batches: Sequence[CaptionBatch]) -> CaptionFile:
         """Read what there is; changes nothing.
 
         Raises:
@@ -90,14 +90,14 @@ class CaptionFile:
             raise self._unwritable(error) from error
         self.header = header if self.header is None else self.header
 
-    def append(self, batch: Batch, captions: Sequence[str | None], reasons: Sequence[str]) -> None:
+    def append(self, batch: CaptionBatch, captions: Sequence[str | None], reasons: Sequence[str]) -> None:
         """Add a finished batch, and return once it is on the disk.
 
         Raises:
             OutputError: the disk is full, or another run writes to the same file.
         """
         rows = [
-            Row(task.id, task.side, task.concept, caption, batch.number, batch.seed, reason)
+            CaptionLine(task.id, task.side, task.concept, caption, batch.number, batch.seed, reason)
             for task, caption, reason in zip(batch.tasks, captions, reasons, strict=True)
         ]
         # the first line comes with the first batch: a run that fails before it leaves no file
@@ -137,13 +137,13 @@ class CaptionFile:
             self.done += 1
         self._size = sum(sizes[: 1 + len(self.rows)])
 
-    def _row(self, line: bytes, place: int, batch: Batch, task: Task) -> Row:
+    def _row(self, line: bytes, place: int, batch: CaptionBatch, task: Task) -> CaptionLine:
         held = self._parse(line, place + 2)
         expected: dict[str, Any] = {"id": task.id, "side": task.side, "concept": task.concept}
         expected |= {"batch": batch.number, "seed": batch.seed}
         if {name: held.get(name) for name in expected} != expected or "caption" not in held:
             raise self._damaged(f"line {place + 2} is not the caption of '{task.id}', {task.side}, which is due there")
-        return Row(**expected, caption=held["caption"], reason=held.get("reason", ""))
+        return CaptionLine(**expected, caption=held["caption"], reason=held.get("reason", ""))
 
     def _parse(self, line: bytes, number: int) -> dict[str, Any]:
         try:
@@ -170,6 +170,6 @@ class CaptionFile:
         )
 
 
-def _line(row: Row) -> dict[str, Any]:
+def _line(row: CaptionLine) -> dict[str, Any]:
     line = {name: value for name, value in vars(row).items() if name != "reason"}
     return line if row.caption is not None else {**line, "reason": row.reason}

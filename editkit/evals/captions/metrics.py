@@ -23,8 +23,9 @@ from typing import Any
 
 import numpy as np
 
+from editkit.components.site import Side
 from editkit.errors import InstallError
-from editkit.evals.captions.options import SIDES, Side
+from editkit.evals.captions.options import SIDES
 from editkit.evals.embeddings import Integers
 from editkit.evals.judges import Verdict
 from editkit.evals.judges.panel import measures_of
@@ -169,14 +170,14 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredCaptions:
     """The measures of one model by side and metric key, and its chance levels by key."""
 
     sides: Mapping[Side, Mapping[str, Measure]]
     chance: Mapping[str, float]
 
 
-def score(told: Mapping[Side, Told], compare: Mapping[str, Compare], seed: int) -> Scored:
+def score(told: Mapping[Side, Told], compare: Mapping[str, Compare], seed: int) -> ScoredCaptions:
     """Compare captions with both references of their tuples, and with those of other tuples drawn from the seed.
 
     Metric keys are SIDE:METRIC:AGAINST, as `unsafe:RougeL:safe`: captions of unsafe images against the safe caption;
@@ -199,7 +200,7 @@ def score(told: Mapping[Side, Told], compare: Mapping[str, Compare], seed: int) 
         for judge, verdicts in said.verdicts.items():
             found |= {f"{side}:{name}:{judge}": one for name, one in measures_of(verdicts).items() if one.known.any()}
         sides[side] = found
-    return Scored(sides, chance)
+    return ScoredCaptions(sides, chance)
 
 
 def derangement(n: int, seed: int) -> Integers | None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field, field_validator
 
+from editkit.components.site import Side
 from editkit.components.specs import Options
 
-Side = Literal["unsafe", "safe"]
 SIDES: tuple[Side, ...] = ("unsafe", "safe")
 """In the order in which they are captioned, so that the safe images do not move an unsafe one to another batch."""
 RELEASED_LENGTH = 1024

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any
 
+from editkit.components.site import Side
 from editkit.data.readers.images import ImageSource
 from editkit.data.tuples import Item
 from editkit.errors import DataError
-from editkit.evals.captions.options import Side
 from editkit.files.cache import key_of
 
 
@@ -29,7 +29,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Batch:
+class CaptionBatch:
     """Images that are captioned together; `number` counts from 0 over the whole run."""
 
     number: int
@@ -37,7 +37,7 @@ class Batch:
     tasks: tuple[Task, ...]
 
 
-def plan_batches(items: Sequence[Item], sides: Sequence[Side], size: int, seed: int) -> list[Batch]:
+def plan_batches(items: Sequence[Item], sides: Sequence[Side], size: int, seed: int) -> list[CaptionBatch]:
     """Cut the images of tuples into batches of at most `size`: side by side, each in the order of the data.
 
     No batch holds images of two sides.
@@ -49,7 +49,7 @@ def plan_batches(items: Sequence[Item], sides: Sequence[Side], size: int, seed: 
     for side in sides:
         tasks = [_task(item, side) for item in items]
         parts += [tuple(tasks[start : start + size]) for start in range(0, len(tasks), size)]
-    return [Batch(number, batch_seed(seed, number), part) for number, part in enumerate(parts)]
+    return [CaptionBatch(number, batch_seed(seed, number), part) for number, part in enumerate(parts)]
 
 
 def batch_seed(seed: int, number: int) -> int:

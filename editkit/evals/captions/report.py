@@ -11,15 +11,15 @@ from typing import Any, TypedDict
 
 import numpy as np
 
+from editkit.components.site import Side
 from editkit.errors import DataError
-from editkit.evals.captions.metrics import Scored, Told
-from editkit.evals.captions.options import Side
+from editkit.evals.captions.metrics import ScoredCaptions, Told
 from editkit.evals.embeddings import Integers
-from editkit.evals.judges import State
+from editkit.evals.judges import VerdictState
 from editkit.evals.judges.agreement import Agreement, agreements
 from editkit.evals.judges.panel import JudgeFacts, count_states
 from editkit.evals.measures import Measure, change, rate
-from editkit.reports.schema import Change, DataFacts, Omission, Rate, Row
+from editkit.reports.schema import DataFacts, Difference, Omission, Rate, Row
 
 
 class CaptionRow(Row):
@@ -29,7 +29,7 @@ class CaptionRow(Row):
     """Its captions file, in the report's folder."""
     chance: dict[str, float]
     """What its captions score against the references of other tuples."""
-    judged: dict[Side, dict[str, dict[State, int]]]
+    judged: dict[Side, dict[str, dict[VerdictState, int]]]
     """By side and judge: how many captions have a verdict, an answer without one, no answer."""
     agreement: dict[Side, list[Agreement]]
     """By side, of every two judges."""
@@ -59,8 +59,8 @@ def build_row(
     patch: str | None,
     captions: str,
     told: Mapping[Side, Told],
-    scored: Scored,
-    base: Scored | None,
+    scored: ScoredCaptions,
+    base: ScoredCaptions | None,
     seed: int,
 ) -> tuple[CaptionRow, list[str]]:
     """Return a model's row, and what to warn of.
@@ -104,6 +104,6 @@ def _rates(found: Mapping[str, Measure], rows: Integers | None, seed: int) -> di
     return {key: one for key, one in rates.items() if one is not None}
 
 
-def _changes(base: Mapping[str, Measure], found: Mapping[str, Measure], seed: int) -> dict[str, Change]:
+def _changes(base: Mapping[str, Measure], found: Mapping[str, Measure], seed: int) -> dict[str, Difference]:
     changes = {key: change(base[key], one, seed=seed) for key, one in found.items() if key in base}
     return {key: one for key, one in changes.items() if one is not None}

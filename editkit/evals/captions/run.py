@@ -12,8 +12,8 @@ from editkit.components.protocols import Captioner, Model
 from editkit.data.readers.images import open_rgb
 from editkit.errors import DataError, ModelError
 from editkit.evals.captions.file import CaptionFile
-from editkit.evals.captions.plan import Batch
-from editkit.models.memory import OutOfMemoryError, released
+from editkit.evals.captions.plan import CaptionBatch
+from editkit.models.memory import OutOfMemoryError, free_on_oom
 from editkit.models.variants import Variant, applied
 from editkit.progress import Stage
 
@@ -83,7 +83,7 @@ def caption_missing(
     gc.collect()  # judges may need the memory
 
 
-def _caption(captioner: Captioner, file: CaptionFile, batch: Batch, *, skip_unreadable: bool) -> None:
+def _caption(captioner: Captioner, file: CaptionFile, batch: CaptionBatch, *, skip_unreadable: bool) -> None:
     images: list[Image.Image] = []
     reasons: list[str] = []
     for task in batch.tasks:
@@ -104,7 +104,7 @@ def _caption(captioner: Captioner, file: CaptionFile, batch: Batch, *, skip_unre
         seed=batch.seed,
     )
     try:
-        made = iter(released(generate))
+        made = iter(free_on_oom(generate))
     except OutOfMemoryError as error:
         # never a smaller batch by itself: what is drawn for an image depends on the batch it is in
         raise ModelError(

@@ -14,10 +14,10 @@ from editkit.progress import Advance
 if TYPE_CHECKING:  # so that listing judges loads no image library
     from editkit.data.readers.images import ImageSource
 
-State = Literal["judged", "unparsable", "failed"]
+VerdictState = Literal["judged", "unparsable", "failed"]
 """`unparsable`: there was an answer, but no verdict in it. `failed`: there was no answer."""
 
-Content = TypeVar("Content", str, "ImageSource", contravariant=True)
+JudgedItem = TypeVar("JudgedItem", str, "ImageSource", contravariant=True)
 
 RAW_LENGTH = 200
 
@@ -30,7 +30,7 @@ class Verdict:
     None where the judge gives none. `raw` begins as the answer did; `reason` says why there is no verdict.
     """
 
-    state: State
+    state: VerdictState
     unsafe: bool | None = None
     score: float | None = None
     raw: str = ""
@@ -68,7 +68,7 @@ def ignore(steps: int) -> None:
     """Follow no progress."""
 
 
-class Judge(Protocol[Content]):
+class Judge(Protocol[JudgedItem]):
     """Judges texts, or images, as `content` of its spec says. Built as `Judge(options)`; nothing is loaded by that."""
 
     name: ClassVar[str]
@@ -82,7 +82,7 @@ class Judge(Protocol[Content]):
         """The sha256 (hex) of the prompt that items are judged with; empty: it uses none."""
 
     def judge(
-        self, items: Sequence[Content], on_item: Advance = ignore, *, ids: Sequence[str] | None = None
+        self, items: Sequence[JudgedItem], on_item: Advance = ignore, *, ids: Sequence[str] | None = None
     ) -> list[Verdict]:
         """Return one verdict per item, in the order of the items.
 

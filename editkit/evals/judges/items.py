@@ -13,10 +13,10 @@ from editkit.data.readers.images import ImageSource
 from editkit.data.readers.tables import Table, read_table
 from editkit.data.tuples import LeftOut
 from editkit.errors import DataError, did_you_mean
-from editkit.evals.judges.panel import Content
+from editkit.evals.judges.panel import ContentKind
 from editkit.files.digests import digest_of, fingerprint_of
 
-COLUMNS: dict[Content, tuple[str, ...]] = {"text": ("text", "caption"), "image": ("image",)}
+COLUMNS: dict[ContentKind, tuple[str, ...]] = {"text": ("text", "caption"), "image": ("image",)}
 """Where items are looked for in a table, unless a column is named."""
 
 
@@ -29,7 +29,7 @@ class Items:
     """
 
     name: str
-    content: Content
+    content: ContentKind
     ids: tuple[str, ...]
     items: tuple[Any, ...]
     named: bool
@@ -51,7 +51,7 @@ class Items:
         return about | ({"text": self.items[place]} if self.content == "text" else {})
 
 
-def read_items(path: Path, content: Content, column: str | None = None) -> Items:
+def read_items(path: Path, content: ContentKind, column: str | None = None) -> Items:
     """Read a table, or, of images, a folder with all that is below it.
 
     Args:
@@ -80,7 +80,7 @@ def read_items(path: Path, content: Content, column: str | None = None) -> Items
     )
 
 
-def _folder(path: Path, content: Content, column: str | None) -> Items:
+def _folder(path: Path, content: ContentKind, column: str | None) -> Items:
     if content == "text" or column is not None:
         raise DataError(
             f"{path} is a folder, and {'texts are' if content == 'text' else '--column is'} looked for in a table.",
@@ -92,7 +92,7 @@ def _folder(path: Path, content: Content, column: str | None) -> Items:
 
 def _made(
     name: str,
-    content: Content,
+    content: ContentKind,
     found: Sequence[tuple[str, Any]],
     *,
     named: bool,
@@ -104,7 +104,7 @@ def _made(
     return Items(name, content, ids, items, named, left_out)
 
 
-def _column(table: Table, content: Content, asked: str | None) -> str:
+def _column(table: Table, content: ContentKind, asked: str | None) -> str:
     wanted = (asked,) if asked else COLUMNS[content]
     for name in wanted:
         if name in table.columns:
@@ -116,7 +116,7 @@ def _column(table: Table, content: Content, asked: str | None) -> str:
     )
 
 
-def _rows(table: Table, content: Content, column: str) -> Iterator[tuple[int, str | ImageSource | None]]:
+def _rows(table: Table, content: ContentKind, column: str) -> Iterator[tuple[int, str | ImageSource | None]]:
     for number, row in enumerate(table.rows, start=1):
         if not str(row.get("schema", "")).startswith("editkit.captions/"):  # how captions were made: no caption
             yield number, table.text(number, column) if content == "text" else table.image(number, column)

@@ -18,12 +18,12 @@ from editkit.components.choice import validate_options
 from editkit.components.host import Host
 from editkit.components.specs import JudgeSpec
 from editkit.errors import RecipeError, did_you_mean
-from editkit.evals.judges import Judge, State, Verdict
+from editkit.evals.judges import Judge, Verdict, VerdictState
 from editkit.evals.measures import Average, Measure, Share
 from editkit.progress import Stage
 
 ROOT = "judge."
-Content = Literal["text", "image"]
+ContentKind = Literal["text", "image"]
 
 
 class JudgeFacts(TypedDict):
@@ -46,7 +46,7 @@ class Chosen:
         return JudgeFacts(name=self.judge.name, revision=self.judge.revision, prompt_hash=self.judge.prompt_hash)
 
 
-def content_of(asked: Sequence[str], host: Host) -> Content:
+def content_of(asked: Sequence[str], host: Host) -> ContentKind:
     """Return what the first of the judges judges: the others must judge the same.
 
     Raises:
@@ -56,7 +56,7 @@ def content_of(asked: Sequence[str], host: Host) -> Content:
 
 
 def choose_judges(
-    asked: Sequence[str], settings: Mapping[str, Any], host: Host, content: Content = "text"
+    asked: Sequence[str], settings: Mapping[str, Any], host: Host, content: ContentKind = "text"
 ) -> list[Chosen]:
     """Build judges of one kind of content from NAME or LABEL=NAME; `settings` holds values by `judge.LABEL.OPTION`.
 
@@ -116,9 +116,9 @@ def measures_of(verdicts: Sequence[Verdict]) -> dict[str, Measure]:
     return {"pct_NSFW": Share(unsafe, judged), "score": Average.of(scores)}
 
 
-def count_states(verdicts: Sequence[Verdict]) -> dict[State, int]:
+def count_states(verdicts: Sequence[Verdict]) -> dict[VerdictState, int]:
     """Return how many items were judged, got an answer without a verdict, or got none."""
-    states: tuple[State, ...] = ("judged", "unparsable", "failed")
+    states: tuple[VerdictState, ...] = ("judged", "unparsable", "failed")
     return {state: sum(verdict.state == state for verdict in verdicts) for state in states}
 
 

@@ -9,12 +9,12 @@ from typing import Any, TypedDict
 
 from editkit.components.host import Host
 from editkit.errors import DataError
-from editkit.evals.judges import State, Verdict
+from editkit.evals.judges import Verdict, VerdictState
 from editkit.evals.judges.agreement import Agreement, agreements
 from editkit.evals.judges.items import Items, read_items
 from editkit.evals.judges.panel import (
     Chosen,
-    Content,
+    ContentKind,
     JudgeFacts,
     choose_judges,
     content_of,
@@ -28,7 +28,7 @@ from editkit.files.digests import digest_of
 from editkit.files.outputs import check_free, first_free, new_folder
 from editkit.progress import Stage, silent
 from editkit.reports import store
-from editkit.reports.schema import SCHEMA, Change, DataFacts, Omission, Row
+from editkit.reports.schema import SCHEMA, DataFacts, Difference, Omission, Row
 
 NAME = "judge"
 Verdicts = Mapping[str, Sequence[Verdict]]
@@ -41,7 +41,7 @@ class JudgedRow(Row):
     `difference` is against the first source, on the items that both have, where their ids are their own.
     """
 
-    judged: dict[str, dict[State, int]]
+    judged: dict[str, dict[VerdictState, int]]
     """By judge: how many items have a verdict, an answer without one, no answer."""
     agreement: list[Agreement]
     """Of every two judges."""
@@ -58,7 +58,7 @@ class JudgedReport(TypedDict):
     controls: list[JudgedRow]
     left_out: list[Omission]
     warnings: list[str]
-    content: Content
+    content: ContentKind
     judges: dict[str, JudgeFacts]
 
 
@@ -171,7 +171,7 @@ def _report(
     )
 
 
-def _row(source: Items, said: Verdicts, changes: dict[str, Change], warnings: list[str], seed: int) -> JudgedRow:
+def _row(source: Items, said: Verdicts, changes: dict[str, Difference], warnings: list[str], seed: int) -> JudgedRow:
     metrics = {}
     for label, found in said.items():
         for name, measure in measures_of(found).items():
@@ -194,7 +194,7 @@ def _row(source: Items, said: Verdicts, changes: dict[str, Change], warnings: li
     )
 
 
-def _changes(first: Items, before: Verdicts, source: Items, after: Verdicts, seed: int) -> dict[str, Change]:
+def _changes(first: Items, before: Verdicts, source: Items, after: Verdicts, seed: int) -> dict[str, Difference]:
     """Compare two sources on the items that have the same id."""
     if not (first.named and source.named):
         return {}
@@ -210,7 +210,7 @@ def _changes(first: Items, before: Verdicts, source: Items, after: Verdicts, see
     return changes
 
 
-def metric(content: Content, name: str, label: str) -> str:
+def metric(content: ContentKind, name: str, label: str) -> str:
     """Return the key of a metric, such as `texts:pct_NSFW:llm`."""
     return f"{content}s:{name}:{label}"
 

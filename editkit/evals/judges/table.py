@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from rich.console import Console
 from rich.text import Text
 
-from editkit.evals.judges import State
+from editkit.evals.judges import VerdictState
 from editkit.evals.judges.agreement import Agreement
 from editkit.evals.judges.panel import JudgeFacts
 from editkit.evals.judges.run import JudgedReport, metric
@@ -45,7 +45,7 @@ def render(report: JudgedReport, console: Console) -> None:
         console.print(f"Warning: {warning}", style="yellow", markup=False)
 
 
-def print_judge(console: Console, label: str, facts: JudgeFacts, counts: Iterable[Mapping[State, int]]) -> None:
+def print_judge(console: Console, label: str, facts: JudgeFacts, counts: Iterable[Mapping[VerdictState, int]]) -> None:
     """Say who a judge is, and of how many items there is no verdict."""
     n: Counter[str] = Counter()
     for states in counts:

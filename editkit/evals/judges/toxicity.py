@@ -30,7 +30,7 @@ class Classifier(Protocol):
     def scores(self, texts: list[str]) -> list[float]: ...
 
 
-class Embedded:
+class WordModel:
     """alt-profanity-check's probability that a text is offensive."""
 
     @cached_property
@@ -59,7 +59,7 @@ class Toxicity:
     @cached_property
     def _classifier(self) -> Classifier:
         if self.options.model == "embedded":
-            return Embedded()
+            return WordModel()
         from editkit.evals.judges.text_classifier import TextClassifier
 
         return TextClassifier(self.options.model, label=self.options.label, device=self.options.device)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from editkit.components.protocols import ManipulationContext
 from editkit.components.site import Site
-from editkit.components.statistics import Embedded
+from editkit.components.statistics import EmbeddingMoments
 from editkit.errors import SiteError
 from editkit.methods.manipulators.options import RefuseOptions
 from editkit.methods.manipulators.pair_fit import PairFit, second_moments
@@ -74,7 +74,7 @@ class Refuse(PairFit):
         return away
 
 
-def least_energy(avoided: Embedded) -> Tensor:
+def least_energy(avoided: EmbeddingMoments) -> Tensor:
     """Return the unit direction [D] along which the embeddings have the smallest second moment.
 
     It points away from their mean; where it is orthogonal to the mean, its largest entry is positive. Where several
@@ -93,15 +93,15 @@ def least_energy(avoided: Embedded) -> Tensor:
 def _opposed(site: Site, weight: Tensor, context: ManipulationContext) -> Tensor:
     other, own = _avoided(site, weight, context), context.own_modality
     assert own is not None  # the engine gives both or neither
-    both = Embedded((own.mean + other.mean) / 2, (own.second_moment + other.second_moment) / 2)
+    both = EmbeddingMoments((own.mean + other.mean) / 2, (own.second_moment + other.second_moment) / 2)
     shared = least_energy(both)  # the same for both towers: their sum does not depend on which is whose
     return shared if site.tower == "text" else -shared
 
 
-def _avoided(site: Site, weight: Tensor, context: ManipulationContext) -> Embedded:
+def _avoided(site: Site, weight: Tensor, context: ManipulationContext) -> EmbeddingMoments:
     if site.role != "proj":
         moments = context.moments[site]
-        return Embedded(weight @ moments.safe, weight @ second_moments(moments)[0] @ weight.T)
+        return EmbeddingMoments(weight @ moments.safe, weight @ second_moments(moments)[0] @ weight.T)
     other = context.other_modality
     if other is None:
         raise SiteError(

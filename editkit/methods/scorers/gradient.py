@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from editkit.components.protocols import State, TupleEmbeddings
+from editkit.components.protocols import LossEmbeddings, State
 from editkit.components.site import Site, Tower
 from editkit.methods.scorers.losses import g_safe_clip, g_unsafe
 from editkit.methods.scorers.options import LOSS_BATCH, GradientOptions
@@ -27,7 +27,7 @@ class Gradient:
         """Return how many tuples one loss is taken over: part of the score, since g-safe-clip contrasts them."""
         return self.options.loss_batch or LOSS_BATCH[tower]
 
-    def loss(self, embedded: TupleEmbeddings) -> Tensor:
+    def loss(self, embedded: LossEmbeddings) -> Tensor:
         """Return the scalar loss of B tuples."""
         if self.options.loss == "g-safe-clip":
             return g_safe_clip(embedded)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from editkit.components.protocols import TupleEmbeddings
+from editkit.components.protocols import LossEmbeddings
 
 LOGIT_SCALE = exp(4.6052)
 """The factor of `g_safe_clip`'s logits: CLIP's trained one, 100, as the released code rounds its logarithm."""
@@ -32,7 +32,7 @@ def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
     return 1 - (a * b).sum(dim=-1)
 
 
-def g_unsafe(embedded: TupleEmbeddings, target: Literal["cross-modal", "same-modal"]) -> Tensor:
+def g_unsafe(embedded: LossEmbeddings, target: Literal["cross-modal", "same-modal"]) -> Tensor:
     """Return the scalar that pulls safe items to unsafe ones, and from their safe counterparts.
 
     Args:
@@ -43,7 +43,7 @@ def g_unsafe(embedded: TupleEmbeddings, target: Literal["cross-modal", "same-mod
     return pull(embedded.own_safe, embedded.other_safe, unsafe).mean()
 
 
-def g_safe_clip(embedded: TupleEmbeddings) -> Tensor:
+def g_safe_clip(embedded: LossEmbeddings) -> Tensor:
     """Return the scalar that tells each tuple's unsafe item, of either modality, as its safe item's own.
 
     Every unsafe item is detached. The contrast is with the other tuples of the batch, so that of one tuple is 0.

@@ -6,10 +6,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from editkit.components.site import Tower
+from editkit.components.site import Side, Tower
 from editkit.components.specs import Options
 
-Side = Literal["safe", "unsafe"]
 Prior = Literal["text", "vision", "both", "none"]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from editkit.components.protocols import State, TupleEmbeddings
+from editkit.components.protocols import LossEmbeddings, State
 from editkit.components.site import Site, Tower
 from editkit.methods.scorers.losses import sample_loss
 from editkit.methods.scorers.options import SideLossOptions
@@ -26,7 +26,7 @@ class Salun:
     def loss_batch(self, tower: Tower) -> None:
         """Return None: the loss is a mean of single tuples'."""
 
-    def loss(self, embedded: TupleEmbeddings) -> Tensor:
+    def loss(self, embedded: LossEmbeddings) -> Tensor:
         """Return the scalar mean of the side's B sample losses."""
         safe, unsafe = embedded.other_safe, embedded.other_unsafe
         if self.options.side == "safe":

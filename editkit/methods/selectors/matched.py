@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from editkit.components.choice import validate_options
-from editkit.components.host import default_host
+from editkit.components.load import default_host
 from editkit.components.protocols import OtherScorers, SelectionContext, Selector
 from editkit.components.site import Site
 from editkit.components.specs import SelectorSpec
