@@ -44,10 +44,11 @@ def tiny_coca(folder: Path, like: str = PUBLISHED[0], *, archive: bool = False, 
         archive: write a training checkpoint (.pt) in place of a safetensors file.
         vision: settings of the vision tower that differ.
     """
-    name = f"coca_tiny-{like.removeprefix('coca_')}"
     folder.mkdir(parents=True)
     settings = tiny_settings(like)
     settings["vision_cfg"] |= vision
+    # open_clip knows one architecture of a name: a variant must not take the place of the one that it differs from
+    name = "-".join(["coca_tiny", like.removeprefix("coca_"), *(f"{key}-{value}" for key, value in vision.items())])
     (folder / f"{name}.json").write_text(json.dumps(settings))
     open_clip.add_model_config(folder / f"{name}.json")
     torch.manual_seed(0)
