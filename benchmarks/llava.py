@@ -92,7 +92,7 @@ def run_phase(phase: str, folder: Path, given: argparse.Namespace) -> dict[str, 
     """Do one phase in this process; return resident bytes after imports and at the peak, and which shards it read."""
     import transformers
 
-    from editkit.api import carry_out
+    from editkit.api.carry_out import carry_out
     from editkit.components.load import default_host
     from editkit.editing.plan import make_plan
     from editkit.patch.patch import Patch

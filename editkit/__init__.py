@@ -17,39 +17,50 @@ from editkit.components.hooks import hookimpl
 from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
-    from editkit.api import Edited, edit, evaluate
+    from editkit.api.apply import apply, revert
+    from editkit.api.carry_out import Edited
+    from editkit.api.edit import edit, plan
+    from editkit.api.evaluate import evaluate
     from editkit.models.captioner import load_captioner
     from editkit.models.in_memory import Loaded, load
-    from editkit.patch.patch import Patch
+    from editkit.patch.patch import Applied, Patch
 
 __version__ = "0.1.0"
 __all__ = [
+    "Applied",
     "Edited",
     "EditkitError",
     "Loaded",
     "Patch",
+    "apply",
     "edit",
     "evaluate",
     "hookimpl",
     "load",
     "load_captioner",
+    "plan",
+    "revert",
 ]
 
-_HEAVY = {
-    **dict.fromkeys(("Edited", "edit", "evaluate"), "editkit.api"),
-    **dict.fromkeys(("Loaded", "load"), "editkit.models.in_memory"),
-    "load_captioner": "editkit.models.captioner",
-    "Patch": "editkit.patch.patch",
+_LAZY = {
+    "editkit.api.apply": ("apply", "revert"),
+    "editkit.api.carry_out": ("Edited",),
+    "editkit.api.edit": ("edit", "plan"),
+    "editkit.api.evaluate": ("evaluate",),
+    "editkit.models.captioner": ("load_captioner",),
+    "editkit.models.in_memory": ("Loaded", "load"),
+    "editkit.patch.patch": ("Applied", "Patch"),
 }
+_HOMES = {name: module for module, names in _LAZY.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Import torch and numpy when a function that needs them is first asked for, not before."""
-    if name in _HEAVY:
-        return getattr(import_module(_HEAVY[name]), name)
+    """Import a module when one of its names is first asked for, not before: torch and numpy take their time."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'editkit' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:
     """List what is imported when it is asked for, too."""
-    return sorted({*globals(), *_HEAVY})
+    return sorted({*globals(), *_HOMES})

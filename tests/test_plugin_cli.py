@@ -6,20 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 from plugin_samples import GOOD, Install
 
 from editkit.cli import main
-from editkit.components.load import use_files
 
 
 def test_plugins_check_names_what_is_broken_and_exits_with_three(
-    install: Install, capsys: pytest.CaptureFixture[str], plugin_file: Any
+    install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install("editkit-broken", "broken_plugin", "raise RuntimeError('no GPU here')")
-    use_files(())  # drop the host of earlier tests
     assert main(["plugins", "check", "--json"]) == 3
     captured = capsys.readouterr()
     assert json.loads(captured.out)["problems"] == {"editkit-broken": "RuntimeError: no GPU here"}
@@ -27,11 +24,8 @@ def test_plugins_check_names_what_is_broken_and_exits_with_three(
     assert "editkit plugins check" in " ".join(captured.err.split())
 
 
-def test_plugins_list_shows_what_is_hidden(
-    install: Install, capsys: pytest.CaptureFixture[str], plugin_file: Any
-) -> None:
+def test_plugins_list_shows_what_is_hidden(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     install("editkit-other", "other_plugin", GOOD.format(scorer="uwm"))
-    use_files(())
     assert main(["plugins", "list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert listed["shadowed"] == [{"hidden": "editkit-other/uwm", "by": "editkit/uwm"}]

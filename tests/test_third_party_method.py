@@ -67,10 +67,7 @@ class Used:
 
 def without(method: Method) -> None:
     """Forget a plugin file, as a new process would."""
-    from editkit.components.load import use_files
-
     sys.modules.pop(method.module, None)
-    use_files(())
 
 
 @pytest.fixture(scope="module")

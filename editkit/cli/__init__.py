@@ -14,6 +14,7 @@ from editkit.cli import apply as files
 from editkit.cli import captioning, diff, evaluate, judge, plugins, recipes, results, show
 from editkit.cli.console import err, note
 from editkit.cli.edit import EDIT_HELP, PLAN_HELP, edit_command
+from editkit.cli.session import Session
 from editkit.errors import EditkitError
 
 
@@ -79,14 +80,12 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def start(
+    ctx: typer.Context,
     plugin: Annotated[list[Path] | None, typer.Option(help="Load one plugin file; may be repeated.")] = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """Load single-file plugins before any command, and say in one line which plugins are broken."""
-    from editkit.components.load import default_host, use_files
-
-    use_files(tuple(plugin or ()))
-    for name in default_host().failures:
+    for name in Session.start(ctx, tuple(plugin or ())).host.failures:
         note(f"Plugin {name} could not be loaded and is left out; `editkit plugins check` says why.")
 
 

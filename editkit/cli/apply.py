@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from editkit.cli.console import emit_json, note, out
-from editkit.cli.flags import measure
+from editkit.cli import next_step
+from editkit.cli.console import emit_json, note, out, print_next
+from editkit.cli.flags import Json
+from editkit.cli.session import Session
 
 if TYPE_CHECKING:
     from editkit.patch.patch import Applied
@@ -24,45 +25,51 @@ OtherTensors = Annotated[
     bool,
     typer.Option("--allow-other-tensors", help="Accept a model that differs in tensors the patch does not touch."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def apply(
-    patch: PatchFolder, model: Model, output: Output, allow_other_tensors: OtherTensors = False, json_: Json = False
+    ctx: typer.Context,
+    patch: PatchFolder,
+    model: Model,
+    output: Output,
+    allow_other_tensors: OtherTensors = False,
+    json: Json = False,
 ) -> None:
     """Write a copy of MODEL with PATCH applied. The weights must be exactly those the patch was made from."""
+    import editkit
     from editkit.cli.progress import stage
-    from editkit.components.load import default_host
-    from editkit.models.find import weights_path
-    from editkit.patch.patch import Patch
 
-    loaded = Patch.load(patch)
-    applied = loaded.apply(
-        weights_path(model, default_host()), output, allow_other_tensors=allow_other_tensors, stage=stage
+    session, loaded = Session.of(ctx), editkit.Patch.load(patch)
+    applied = editkit.apply(
+        loaded, model, output, allow_other_tensors=allow_other_tensors, host=session.host, stage=stage
     )
-    ready = [command] if (command := measure(loaded.record, [str(patch)], model=str(model))) else []
-    ready += [f"editkit revert {_word(patch)} {_word(output)} -o {_word(f'{output}-reverted')}"]
-    _report(f"Applied {patch} to {model}", applied, ready, json_=json_)
+    measured = next_step.evaluate_patches(loaded.record, [patch], model=model)
+    ready = [session.command(*measured)] if measured else []
+    ready += [session.command("revert", patch, output, "-o", f"{output}-reverted")]
+    _report(f"Applied {patch} to {model}", applied, ready, as_json=json)
 
 
 def revert(
-    patch: PatchFolder, model: Model, output: Output, allow_other_tensors: OtherTensors = False, json_: Json = False
+    ctx: typer.Context,
+    patch: PatchFolder,
+    model: Model,
+    output: Output,
+    allow_other_tensors: OtherTensors = False,
+    json: Json = False,
 ) -> None:
     """Write a copy of MODEL, to which PATCH was applied, with every byte as it was before."""
+    import editkit
     from editkit.cli.progress import stage
-    from editkit.components.load import default_host
-    from editkit.models.find import weights_path
-    from editkit.patch.patch import Patch
 
-    applied = Patch.load(patch).revert(
-        weights_path(model, default_host()), output, allow_other_tensors=allow_other_tensors, stage=stage
+    session = Session.of(ctx)
+    applied = editkit.revert(
+        patch, model, output, allow_other_tensors=allow_other_tensors, host=session.host, stage=stage
     )
-    ready = [f"editkit diff {_word(model)} {_word(output)}"]
-    _report(f"Reverted {patch} in {model}", applied, ready, json_=json_)
+    _report(f"Reverted {patch} in {model}", applied, [session.command("diff", model, output)], as_json=json)
 
 
-def _report(done: str, applied: Applied, ready: list[str], *, json_: bool) -> None:
-    if json_:
+def _report(done: str, applied: Applied, ready: list[str], *, as_json: bool) -> None:
+    if as_json:
         result: dict[str, Any] = {
             "output": str(applied.output),
             "files": list(applied.files),
@@ -78,8 +85,4 @@ def _report(done: str, applied: Applied, ready: list[str], *, json_: bool) -> No
     counts = f"{applied.weights:,} weights in {applied.tensors} tensor{'' if applied.tensors == 1 else 's'}"
     out.print(f"{done}: {counts}. Written to {applied.output}.", markup=False, soft_wrap=True)
     for command in ready:
-        out.print(f"Next: {command}", markup=False, soft_wrap=True)
-
-
-def _word(text: object) -> str:
-    return shlex.quote(str(text))
+        print_next(command)

@@ -9,9 +9,11 @@ import typer
 
 from editkit.cli import flags
 from editkit.cli.console import emit_json, note, out
+from editkit.cli.session import Session
 
 
 def captioning(
+    ctx: typer.Context,
     patch: Annotated[
         list[Path] | None, typer.Option(help="A patch to measure beside the base; may be repeated.")
     ] = None,
@@ -56,41 +58,38 @@ def captioning(
     from editkit.cli.console import quiet_libraries
     from editkit.cli.progress import stage
     from editkit.components.choice import validate_options
-    from editkit.components.load import default_host
     from editkit.evals.captions.options import CaptioningOptions
+    from editkit.recipes.arguments import Arguments
     from editkit.recipes.layers import given, parse_settings
 
-    asked = {
+    given_options = {
         "prompt": prompt,
         "temperature": temperature,
         "max_new_tokens": max_new_tokens,
-        "sides": tuple(part.strip() for part in sides.split(",")) if sides is not None else None,
+        "sides": flags.words(sides),
     }
-    options = validate_options(CaptioningOptions, given(asked), "captioning")
-    shared = flags.layer(
-        model,
-        data,
-        limit,
-        concepts,
-        split,
-        seed,
-        batch_size,
-        None,
-        device,
-        dtype,
-        no_cache=False,
-        on_bad_item=on_bad_item,
-    )
+    options = validate_options(CaptioningOptions, given(given_options), "captioning")
     extra = parse_settings(settings or [])
     of_judges = {path: value for path, value in extra.items() if path.startswith("judge.")}
-    others = {path: value for path, value in extra.items() if path not in of_judges}
-    host = default_host()
+    asked = Arguments(
+        settings={path: value for path, value in extra.items() if path not in of_judges},
+        model=model,
+        data=data,
+        on_bad_item=on_bad_item,
+        limit=limit,
+        concepts=flags.words(concepts),
+        split=split,
+        seed=seed,
+        batch_size=batch_size,
+        device=device,
+        dtype=dtype,
+    )
     quiet_libraries()
     from editkit.evals.captions.evaluation import run_captioning
 
     made = run_captioning(
-        [("flag", shared), ("--set", others)],
-        host,
+        asked.layers(called="flag", settings_called="--set"),
+        Session.of(ctx).host,
         options,
         patches=patch or [],
         judges=judge or [],

@@ -34,6 +34,11 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
+def print_next(command: str) -> None:
+    """Print a command to type next."""
+    out.print(f"Next: {command}", markup=False, soft_wrap=True)
+
+
 def cell(value: Any, form: str, width: int) -> str:
     """A number, right-aligned; a dash for anything else."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from editkit.cli.console import emit_json, out
+from editkit.cli.session import Session
 
 if TYPE_CHECKING:
     from editkit.files.difference import TensorDifference
@@ -17,6 +18,7 @@ SHOWN = 40  # lines; --json has all of them
 
 
 def diff(
+    ctx: typer.Context,
     model_a: Annotated[
         str, typer.Argument(help="A model folder, a .safetensors file or a hub id.", show_default=False)
     ],
@@ -24,12 +26,11 @@ def diff(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Compare the weights of two models bit by bit. Exit code 0: all equal; 3: they differ."""
-    from editkit.components.load import default_host
     from editkit.files.checkpoint import Checkpoint
     from editkit.files.difference import difference
     from editkit.models.find import weights_path
 
-    place_a, place_b = (weights_path(model, default_host()) for model in (model_a, model_b))
+    place_a, place_b = (weights_path(model, Session.of(ctx).host) for model in (model_a, model_b))
     a, b = Checkpoint.open(place_a), Checkpoint.open(place_b)
     if not set(a.tensors) & set(b.tensors):
         # A folder may hold the weights of two libraries; compare those that correspond.

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from editkit.cli import flags
-from editkit.cli.console import emit_json, note
+from editkit.cli.console import emit_json, note, quiet_libraries
+from editkit.cli.session import Session
 
 EDIT_HELP = """Edit a model's weights and write the edit as a small, revertible patch.
 
@@ -22,6 +23,7 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
     """Return the command; `plan_only` makes it stop at the plan, as `--dry-run` does."""
 
     def command(
+        ctx: typer.Context,
         scorer: Annotated[str | None, typer.Option(help="How weights are scored. [default: uwm]")] = None,
         alpha: Annotated[float | None, typer.Option(help="Factor of selected weights. [default: -1]")] = None,
         tau: Annotated[float | None, typer.Option(help="Share of the score mass to select. [default: 0.02]")] = None,
@@ -55,65 +57,58 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
         no_cache: flags.NoCache = False,
         on_bad_item: flags.OnBadItem = None,
     ) -> None:
-        from editkit.components.load import default_host
-        from editkit.recipes.catalogue import origin
-        from editkit.recipes.layers import given, parse_settings, read_recipe
-        from editkit.recipes.tower_swap import tower_swap
-
-        shared = flags.layer(
-            model,
-            data,
-            limit,
-            concepts,
-            split,
-            seed,
-            batch_size,
-            workers,
-            device,
-            dtype,
-            no_cache,
-            on_bad_item,
-            autocast,
-        )
-        own = given(
-            {
-                "scorer.name": scorer,
-                "selector.name": selector,
-                "manipulator.name": manipulator,
-                "manipulator.alpha": alpha,
-                "selector.tau": tau,
-                "targets": tuple(target) if target else None,
-                "compute.memory": memory,
-            }
-        )
-        own |= tower_swap(text_tower, vision_tower, own)
-        layers = [(origin(recipe), read_recipe(recipe))] if recipe is not None else []
-        layers += [("flag", {**shared, **own}), ("--set", parse_settings(settings or []))]
-        host = default_host()
         from editkit.files.outputs import check_free
+        from editkit.recipes.arguments import Arguments
+        from editkit.recipes.layers import parse_settings
 
+        asked = Arguments(
+            recipe=recipe,
+            settings=parse_settings(settings or []),
+            model=model,
+            data=data,
+            targets=target,
+            vision_tower=vision_tower,
+            text_tower=text_tower,
+            scorer=scorer,
+            selector=selector,
+            tau=tau,
+            manipulator=manipulator,
+            alpha=alpha,
+            on_bad_item=on_bad_item,
+            limit=limit,
+            concepts=flags.words(concepts),
+            split=split,
+            seed=seed,
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            dtype=dtype,
+            autocast=autocast,
+            memory=memory,
+            cache=False if no_cache else None,
+        )
+        layers = asked.layers(called="flag", settings_called="--set")
         for place in (output, save):
             if place is not None:
                 check_free(place)
-        from editkit.cli.console import quiet_libraries
-
+        session = Session.of(ctx)
         quiet_libraries()
         from editkit.editing.plan import make_plan
 
-        plan = make_plan(layers, host)
+        plan = make_plan(layers, session.host)
         if plan_only or dry_run:
             from editkit.cli.render_plan import plan_as_json, print_plan
 
             emit_json(plan_as_json(plan)) if json else print_plan(plan)
             return
-        from editkit.api import carry_out
+        from editkit.api.carry_out import carry_out
         from editkit.cli.progress import stage
         from editkit.cli.render_edit import edit_as_json, print_edit
 
         result = carry_out(plan, output=output, save=save, stage=stage)
         for line in result.notes:
             note(line)
-        emit_json(edit_as_json(result)) if json else print_edit(result)
+        emit_json(edit_as_json(result)) if json else print_edit(result, session)
 
     command.__doc__ = PLAN_HELP if plan_only else EDIT_HELP
     return command

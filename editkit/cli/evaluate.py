@@ -9,6 +9,7 @@ import typer
 
 from editkit.cli import flags
 from editkit.cli.console import emit_json, note, out
+from editkit.cli.session import Session
 
 if TYPE_CHECKING:
     from editkit.components.host import Host
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(
+    ctx: typer.Context,
     evaluation: Annotated[str, typer.Argument(help="safeground, retrieval, zeroshot, captioning, or a plugin's.")],
     patch: Annotated[
         list[Path] | None, typer.Option(help="A patch to measure beside the base; may be repeated.")
@@ -59,11 +61,10 @@ def evaluate(
     """
     from editkit.cli.console import quiet_libraries
     from editkit.cli.progress import stage
-    from editkit.components.load import default_host
     from editkit.errors import RecipeError
     from editkit.files.outputs import check_new_file
-    from editkit.recipes.catalogue import origin
-    from editkit.recipes.layers import parse_settings, read_recipe
+    from editkit.recipes.arguments import Arguments
+    from editkit.recipes.layers import parse_settings
 
     if evaluation == "captioning":
         raise RecipeError(
@@ -72,15 +73,26 @@ def evaluate(
         )
     if by not in (None, "concept"):
         raise RecipeError(f"--by {by}: results can be shown by concept only.", "Write --by concept")
-    shared = flags.layer(
-        model, data, limit, concepts, split, seed, batch_size, workers, device, dtype, no_cache, on_bad_item, autocast
+    asked = Arguments(
+        recipe=recipe,
+        settings=parse_settings(settings or []),
+        model=model,
+        data=data,
+        on_bad_item=on_bad_item,
+        sets=flags.words(sets),
+        profile=profile,
+        limit=limit,
+        concepts=flags.words(concepts),
+        split=split,
+        seed=seed,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        dtype=dtype,
+        autocast=autocast,
+        cache=False if no_cache else None,
     )
-    if sets is not None:
-        shared["data.sets"] = tuple(part.strip() for part in sets.split(","))
-    if profile is not None:
-        shared["data.profile"] = profile
-    layers = [(origin(recipe), read_recipe(recipe))] if recipe is not None else []
-    layers += [("flag", shared), ("--set", parse_settings(settings or []))]
+    layers = asked.layers(called="flag", settings_called="--set")
     chooser = next((flag for flag, value in (("--sets", sets), ("--profile", profile)) if value is not None), None)
     if chooser and not any("data.name" in layer for _, layer in layers):
         raise RecipeError(
@@ -89,7 +101,7 @@ def evaluate(
         )
     if output is not None:
         check_new_file(output)  # now, not after the work
-    host = default_host()
+    host = Session.of(ctx).host
     quiet_libraries()
     from editkit.evals.run import run_evaluation
 

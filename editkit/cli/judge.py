@@ -9,9 +9,11 @@ import typer
 
 from editkit.cli import flags
 from editkit.cli.console import emit_json, note, out
+from editkit.cli.session import Session
 
 
 def judge(
+    ctx: typer.Context,
     items: Annotated[
         list[Path],
         typer.Argument(
@@ -40,18 +42,16 @@ def judge(
     """
     from editkit.cli.console import quiet_libraries
     from editkit.cli.progress import stage
-    from editkit.components.load import default_host
     from editkit.errors import RecipeError
     from editkit.recipes.layers import parse_settings
 
     given = parse_settings(settings or [])
     if stray := next((path for path in given if not path.startswith("judge.")), None):
         raise RecipeError(f"--set {stray}: only judges have options here.", "Write --set judge.NAME.OPTION=VALUE")
-    host = default_host()
     quiet_libraries()
     from editkit.evals.judges.run import run_judges
 
-    made = run_judges(items, judges, given, host, column=column, output=output, seed=seed, stage=stage)
+    made = run_judges(items, judges, given, Session.of(ctx).host, column=column, output=output, seed=seed, stage=stage)
     for line in made.notes:
         note(line)
     if json:

@@ -8,18 +8,17 @@ import typer
 
 from editkit.cli.console import emit_json, out
 from editkit.cli.flags import Json
+from editkit.cli.session import Session
 
 app = typer.Typer(help="List, describe and check installed components.", no_args_is_help=True)
 
 
 @app.command("list")
-def list_components(json: Json = False) -> None:
+def list_components(ctx: typer.Context, json: Json = False) -> None:
     """List every component by kind, with the distribution it comes from."""
     from rich.table import Table
 
-    from editkit.components.load import default_host
-
-    host = default_host()
+    host = Session.of(ctx).host
     if json:
         components = [_describe(component) for component in host.components.values()]
         emit_json({"components": components, "failures": host.failures, "shadowed": _shadowed(host)})
@@ -41,13 +40,14 @@ def list_components(json: Json = False) -> None:
 
 @app.command()
 def show(
-    name: Annotated[str, typer.Argument(help="A component's name, or distribution/name.")], json: Json = False
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="A component's name, or distribution/name.")],
+    json: Json = False,
 ) -> None:
     """Describe components of a name: what they do, their options and their source."""
-    from editkit.components.load import default_host
     from editkit.errors import PluginError, did_you_mean
 
-    host = default_host()
+    host = Session.of(ctx).host
     everything = [*host.components.values(), *(hidden for _, hidden in host.shadowed)]
     found = [component for component in everything if name in (component.spec.name, component.full_name)]
     if not found:
@@ -70,14 +70,13 @@ def show(
 
 
 @app.command()
-def check(json: Json = False) -> None:
+def check(ctx: typer.Context, json: Json = False) -> None:
     """Import every component and say what is wrong with those that fail; exit 3 if any does."""
     from editkit.cli.console import quiet_libraries
-    from editkit.components.load import default_host
     from editkit.errors import EditkitError
 
     quiet_libraries()
-    host = default_host()
+    host = Session.of(ctx).host
     problems = dict(host.failures)
     for component in host.components.values():
         try:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from shlex import quote
 from typing import Any
 
 from rich.table import Table
 
-from editkit.api import Edited
-from editkit.cli.console import note, out
-from editkit.cli.flags import measure
+from editkit.api.carry_out import Edited
+from editkit.cli import next_step
+from editkit.cli.console import note, out, print_next
+from editkit.cli.session import Session
 from editkit.patch.card import method_of, rows_of
 
 REMARKED = ("cells_left_out", "empty_columns", "zero_rows")
 """Counts of degenerate cases that have words of their own."""
 
 
-def print_edit(result: Edited) -> None:
+def print_edit(result: Edited, session: Session) -> None:
     """Print the choice per site, then its totals, what was odd, and the next command."""
     record = result.patch.record
     for line in result.plan.files.notes:
@@ -39,9 +39,8 @@ def print_edit(result: Edited) -> None:
         out.print(f"Edited model: [bold]{result.saved.output}[/bold]", soft_wrap=True)
         if result.saved.left_out:
             out.print(f"Left out, since unedited: {', '.join(result.saved.left_out)}", soft_wrap=True)
-    patch, source = quote(str(result.folder)), quote(record["recipe"]["model"])
-    apply = f"editkit apply {patch} {source} -o {patch}-model"
-    out.print(f"Next: {measure(record, [str(result.folder)]) or apply}", markup=False, soft_wrap=True)
+    measured = next_step.evaluate_patches(record, [result.folder])
+    print_next(session.command(*(measured or next_step.apply_patch(record, result.folder))))
 
 
 def remarks(record: dict[str, Any]) -> list[str]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any
 
 from editkit.cli.console import cell, write_line
-from editkit.cli.flags import plugin_files
 from editkit.patch.record_file import part_of, recipe_of
 
 if TYPE_CHECKING:
@@ -63,8 +61,6 @@ def print_overlaps(patches: Sequence[Mapping[str, Any]], pairs: Sequence[PairOve
         write_line("  --json has every pair site by site.")
     write_line("  Jaccard: chosen by both, of those chosen by either; chance: that of random")
     write_line("  choices of as many at every site; times: Jaccard over chance.")
-    flags = " ".join(f"--patch {shlex.quote(patch['patch'])}" for patch in patches)
-    write_line(f"Next: editkit {plugin_files()}eval safeground {flags}")
 
 
 def _method(patch: Mapping[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import fill
@@ -10,7 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from editkit.cli.console import cell, emit_json, write_line
+from editkit.cli import next_step
+from editkit.cli.console import cell, emit_json, print_next, write_line
+from editkit.cli.session import Session
 from editkit.patch.card import rows_of
 from editkit.patch.record_file import RECORD, TENSORS, part_of, read_record, recipe_of
 
@@ -19,6 +20,7 @@ SITE_COLUMNS = (("share", ".2%", 8), ("mass", ".2%", 8), ("rows", ".1%", 8), ("c
 
 
 def show(
+    ctx: typer.Context,
     patches: Annotated[list[Path], typer.Argument(metavar="PATCH ...", help="Patch folders.", show_default=False)],
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -34,10 +36,14 @@ def show(
     summaries = [_summary(folder, record) for folder, record in zip(patches, records, strict=True)]
     if json_:
         emit_json({"patches": summaries, "overlap": [overlap_as_json(pair) for pair in pairs]})
-    elif pairs:
+        return
+    if pairs:
         print_overlaps(summaries, pairs)
+        next_words = next_step.evaluate_patches({}, patches)
     else:
         _print(summaries[0], records[0])
+        next_words = next_step.apply_patch(records[0], patches[0])
+    print_next(Session.of(ctx).command(*next_words))
 
 
 def _summary(folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,9 +71,6 @@ def _print(summary: Mapping[str, Any], record: Mapping[str, Any]) -> None:
     _fact("on disk", ", ".join(f"{name} {_size(size)}" for name, size in summary["bytes"].items()))
     if sites := [site for site in record.get("sites") or [] if isinstance(site, Mapping)]:
         _print_sites(sites)
-    given = recipe_of(record).get("model")
-    model, patch = shlex.quote(given) if isinstance(given, str) else "MODEL", shlex.quote(summary["patch"])
-    write_line(f"Next: editkit apply {patch} {model} -o {patch}-model")
 
 
 def _about(record: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Load plugins: entry points, each in its own `try`, then single files; and the host of this process."""
+"""Load plugins: entry points, each in its own `try`, then single files; and the host that functions use by default."""
 
 from __future__ import annotations
 
@@ -86,22 +86,7 @@ def _is_another_module(path: Path) -> bool:
     return known is not None and known.origin is not None and Path(known.origin).resolve() != path.resolve()
 
 
-_files: tuple[Path, ...] = ()
-
-
-def use_files(files: tuple[Path, ...]) -> None:
-    """Make `files` part of the host from now on (the command line's `--plugin`)."""
-    global _files
-    _files = files
-    default_host.cache_clear()
-
-
-def used_files() -> tuple[Path, ...]:
-    """Return the plugin files of the host, as they were given."""
-    return _files
-
-
 @cache
 def default_host() -> Host:
-    """Return this process's host, loaded once."""
-    return load_host(_files)
+    """Return the host of the plugins that are installed, loaded once in a process: what `host=None` means."""
+    return load_host()

@@ -1,0 +1,70 @@
+"""Apply and revert patches, from Python: model files in, new model files out, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from editkit.components.host import Host
+from editkit.components.load import default_host
+from editkit.models.find import weights_path
+from editkit.patch.patch import Applied, Patch
+from editkit.progress import Stage, silent
+
+
+def apply(
+    patch: str | Path | Patch,
+    model: str | Path,
+    output: str | Path,
+    *,
+    allow_other_tensors: bool = False,
+    host: Host | None = None,
+    stage: Stage = silent,
+) -> Applied:
+    """Write a copy of a model with a patch applied; the weights must be exactly those that the patch was made from.
+
+    Args:
+        patch: a patch, or the folder of one.
+        model: a model folder, a safetensors file, a hub id, or a name that a plugin knows (`demo`).
+        output: a folder that does not exist yet, outside the model's.
+        allow_other_tensors: accept a model that differs in tensors that the patch does not touch.
+
+    Raises:
+        EditkitError: the patch is damaged or was made from other weights, the model cannot be read, or the output
+            exists or cannot be written; nothing is left behind.
+
+    Example:
+        >>> applied = apply("patch", "model", "edited")
+        >>> print(f"{applied.weights} weights in {applied.tensors} tensors")
+    """
+    place = weights_path(model, host or default_host())
+    return _loaded(patch).apply(place, output, allow_other_tensors=allow_other_tensors, stage=stage)
+
+
+def revert(
+    patch: str | Path | Patch,
+    model: str | Path,
+    output: str | Path,
+    *,
+    allow_other_tensors: bool = False,
+    host: Host | None = None,
+    stage: Stage = silent,
+) -> Applied:
+    """Write a copy of a model, to which a patch was applied, with every byte as it was before.
+
+    Args:
+        patch: see `apply`.
+        model: the edited model.
+
+    Raises:
+        EditkitError: see `apply`; or the model does not hold what the patch made.
+
+    Example:
+        >>> revert("patch", "edited", "restored").output
+        PosixPath('restored')
+    """
+    place = weights_path(model, host or default_host())
+    return _loaded(patch).revert(place, output, allow_other_tensors=allow_other_tensors, stage=stage)
+
+
+def _loaded(patch: str | Path | Patch) -> Patch:
+    return patch if isinstance(patch, Patch) else Patch.load(patch)
