@@ -158,6 +158,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 @pytest.fixture
 def plugin_file(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
     """`plugin_file(name, code)`: a plugin in one file; afterwards its module is gone."""
+    from editkit.components.load import use_files
+
     names = []
 
     def write(name: str, code: str) -> Path:
@@ -170,6 +172,7 @@ def plugin_file(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
     for name, path in names:
         if getattr(sys.modules.get(name), "__file__", None) == path:
             del sys.modules[name]
+    use_files(())
 
 
 @pytest.fixture

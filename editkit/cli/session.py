@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from editkit.components.host import Host
-from editkit.components.load import load_host
+from editkit.components.load import default_host, use_files
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Session:
         Raises:
             PluginError: one of the files is missing or fails.
         """
-        ctx.obj = cls(load_host(plugin_files), plugin_files)
+        use_files(plugin_files)
+        ctx.obj = cls(default_host(), plugin_files)
         return cls.of(ctx)
 
     @classmethod

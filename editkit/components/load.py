@@ -86,7 +86,17 @@ def _is_another_module(path: Path) -> bool:
     return known is not None and known.origin is not None and Path(known.origin).resolve() != path.resolve()
 
 
+_files: tuple[Path, ...] = ()
+
+
+def use_files(files: tuple[Path, ...]) -> None:
+    """Make `files` part of the default host from now on: a selector that asks for another one finds it there."""
+    global _files
+    _files = files
+    default_host.cache_clear()
+
+
 @cache
 def default_host() -> Host:
-    """Return the host of the plugins that are installed, loaded once in a process: what `host=None` means."""
-    return load_host()
+    """Return the host that `host=None` means, loaded once."""
+    return load_host(_files)
