@@ -23,9 +23,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from editkit.evals.embeddings import Bools, Floats, TupleEmbeddings
+from editkit.evals.options import DIRECTIONS
 from editkit.evals.retrieval import Retrieval, metric
 from editkit.evals.safeground import SafeGround
-from editkit.reports.metrics import DIRECTIONS
 
 KS = (1, 5, 10, 20)
 

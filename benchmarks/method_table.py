@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from editkit.evals.safeground import METRICS
-from editkit.reports.layout import per_cent
+from editkit.reports.numbers import per_cent
 from editkit.reports.schema import Report
 
 Row = Mapping[str, Any]

@@ -7,9 +7,8 @@ from editkit.components.specs import DatasetSpec, EvalSpec, JudgeSpec, Manipulat
 from editkit.data.options import ClassesOptions, PairsOptions, VisuOptions
 from editkit.data.zeroshot.options import ZEROSHOT
 from editkit.evals.judges.specs import JUDGES
-from editkit.evals.options import RetrievalOptions
+from editkit.evals.specs import EVALUATIONS
 from editkit.methods.manipulators.specs import MANIPULATORS
-from editkit.methods.references import UWM
 from editkit.methods.scorers.specs import SCORERS
 from editkit.methods.selectors.specs import SELECTORS
 
@@ -62,28 +61,8 @@ def editkit_datasets() -> list[DatasetSpec]:
 
 @hookimpl
 def editkit_evals() -> list[EvalSpec]:
-    """Evaluations of contrastive models."""
-    return [
-        EvalSpec(
-            name="safeground",
-            summary="safety at nine granularities",
-            target="editkit.evals.safeground:SafeGround",
-            reference=f"{UWM}, Eqs. 3-7",
-        ),
-        EvalSpec(
-            name="retrieval",
-            summary="recall at k, safe queries and unsafe ones",
-            target="editkit.evals.retrieval:Retrieval",
-            options=RetrievalOptions,
-            reference=f"{UWM}, Eqs. 1 and 2",
-        ),
-        EvalSpec(
-            name="zeroshot",
-            summary="top-1, top-5 and mean per class on labelled images: knowledge",
-            target="editkit.evals.zeroshot:ZeroShot",
-            data="classes",
-        ),
-    ]
+    """Evaluations."""
+    return EVALUATIONS
 
 
 @hookimpl

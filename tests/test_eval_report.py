@@ -16,7 +16,7 @@ from editkit.evals.report import Subject, build_report
 from editkit.evals.retrieval import Retrieval
 from editkit.evals.safeground import METRICS, SafeGround
 from editkit.evals.statistics import mcnemar, paired_bootstrap, wilson
-from editkit.reports.metrics import measurable
+from editkit.reports.facts import measurable
 from editkit.reports.schema import DataFacts, Difference, Report
 from editkit.reports.show import render
 from editkit.reports.verdict import verdict

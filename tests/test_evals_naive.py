@@ -11,11 +11,10 @@ from embedding_samples import noise, tied, tuples
 
 from benchmarks.evaluation import by_matrix
 from editkit.evals.embeddings import Floats, TupleEmbeddings
-from editkit.evals.options import RetrievalOptions
+from editkit.evals.options import DIRECTIONS, RetrievalOptions
 from editkit.evals.report import Subject, build_report
 from editkit.evals.retrieval import Retrieval
 from editkit.evals.safeground import METRICS, SafeGround
-from editkit.reports.metrics import DIRECTIONS
 from editkit.reports.schema import DataFacts
 
 

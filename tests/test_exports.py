@@ -26,7 +26,10 @@ from report_samples import (
 
 from editkit.evals.retrieval import Retrieval
 from editkit.evals.safeground import METRICS
-from editkit.reports.paper_columns import CAPTIONS, KNOWLEDGE, LATEX, PAPER, SAFETY, in_paper_order
+from editkit.reports.columns import CAPTIONS, KNOWLEDGE, PAPER, SAFETY, Column, in_paper_order
+from editkit.reports.facts import facts_of
+from editkit.reports.parts import parts_of
+from editkit.reports.schema import Report
 
 TABLES = json.loads((Path(__file__).parent / "paper" / "tables.json").read_text())["tables"]
 
@@ -47,27 +50,39 @@ def test_columns_are_those_of_the_papers_tables_in_their_order() -> None:
     assert list(KNOWLEDGE) == TABLES["main.2"]["columns"]
     assert list(CAPTIONS) == TABLES["main.5"]["columns"]
     for table in ("main.3", "main.4", "supp.1"):
-        columns = TABLES[table]["columns"]
+        columns = [Column(name, name) for name in TABLES[table]["columns"]]
         assert in_paper_order(reversed(columns)) == columns
 
 
 def test_metrics_that_the_paper_does_not_print_come_last_and_accuracy_first() -> None:
-    measured = ["GS", "top5 pets", "Ts-Vs@5", "top1 pets", "new", "PS", "Ts-Vs"]
-    assert in_paper_order(measured) == ["top1 pets", "Ts-Vs", "PS", "GS", "top5 pets", "Ts-Vs@5", "new"]
+    tuples = built("safeground", {"base": dict.fromkeys(["GS", "Ts-Vs@5", "new", "PS", "Ts-Vs"], 4)})
+    measured = [*columns_of(zeroshot()), *columns_of(tuples)]
+    names = [column.name for column in in_paper_order(measured)]
+    assert names == ["top1 pets", "Ts-Vs", "PS", "GS", "top5 pets", "mean_per_class pets", "Ts-Vs@5", "new"]
     captions = [
-        "unsafe:Meteor:safe",
-        "unsafe:empty",
-        "unsafe:RougeL:safe",
-        "unsafe:score:detoxify",
-        "unsafe:pct_NSFW:llm",
+        "Meteor:safe",
+        "empty",
+        "RougeL:safe",
+        "corpus-Bleu:safe",
+        "Bleu-2:safe",
+        "score:toxicity",
+        "pct_NSFW:llm",
     ]
-    assert [name.split(":")[1] for name in in_paper_order(captions)] == [
+    told = built("captioning", {"base": {f"unsafe:{name}": 4 for name in captions}})
+    assert [column.name.split(":")[1] for column in in_paper_order(columns_of(told))] == [
         "pct_NSFW",
         "score",
         "RougeL",
+        "Bleu-2",
         "Meteor",
         "empty",
+        "corpus-Bleu",
     ]
+
+
+def columns_of(report: Report) -> list[Column]:
+    [part] = parts_of(report)
+    return [part.column(metric) for metric in report["models"][0]["metrics"]]
 
 
 def test_everything_that_is_measured_on_tuples_has_a_place_or_follows() -> None:
@@ -172,7 +187,8 @@ def test_latex_is_a_table_for_booktabs_that_needs_nothing_else() -> None:
     columns, rows = len(body[1]), [line for line in body[2].splitlines() if line.endswith(r"\\")]
     assert columns == len(SAFETY) and {row.count(" & ") + 1 for row in rows if "50" not in row} == {columns}
     heads = [cell.strip() for cell in rows[0].removesuffix(r"\\").split("&")]
-    assert heads[1:] == [LATEX.get(name, name) for name in SAFETY[1:]]
+    latex = {name: facts.latex or name for one in (safeground(), retrieval()) for name, facts in facts_of(one).items()}
+    assert heads[1:] == [latex[name] for name in SAFETY[1:]]
     assert r"50\%\_\&\#\textasciitilde{}\textasciicircum{} & " in text
     assert r"{\tiny [16.8, 35.5]}" in text
     assert text.count("{") == text.count("}") and text.count("$") % 2 == 0

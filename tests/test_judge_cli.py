@@ -130,7 +130,8 @@ def test_a_run_is_listed_and_exported_but_is_no_models_card() -> None:
 def test_a_caption_metric_with_a_hyphen_is_no_retrieval_in_a_model_card() -> None:
     rate = {"value": 1.0, "low": 0.5, "high": 2.0, "n": 3}
     row: Any = {"name": "base", "patch": None, "metrics": {"unsafe:Bleu-1:unsafe": rate}, "difference": {}}
-    report: Any = {"evaluation": "captioning", "models": [row], "data": {"name": "d", "fingerprint": "", "n": 3}}
+    report: Any = {"evaluation": "captioning", "models": [row], "controls": [], "chance": {}}
+    report["data"] = {"name": "d", "fingerprint": "", "n": 3}
     card = as_model_index([Stored(Path("eval-captioning.json"), report)])
     assert "type: captioning" in card and "recall" not in card
 

@@ -14,9 +14,8 @@ from pydantic import ValidationError
 
 from editkit.evals import embeddings as embeddings_module
 from editkit.evals.embeddings import TupleEmbeddings
-from editkit.evals.options import RetrievalOptions
+from editkit.evals.options import DIRECTIONS, RetrievalOptions
 from editkit.evals.retrieval import Retrieval, ranks
-from editkit.reports.metrics import DIRECTIONS
 
 PAPER = json.loads((Path(__file__).parent / "paper" / "tables.json").read_text())["tables"]["main.1"]["columns"]
 

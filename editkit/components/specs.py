@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from editkit.components.metric import Metric
 from editkit.errors import PluginError, one_line
 
 Need = Literal["mean-inputs", "second-moments", "embeddings"]
@@ -143,6 +144,22 @@ class EvalSpec(Spec):
 
     kind = "evaluation"
     data: Literal["tuples", "classes"] = "tuples"
+    metrics: tuple[Metric, ...] = ()
+    """What it measures, in the order in which changes are told; what is not named here is shown by its bare name."""
+    title: str = ""
+    """What tables call it; empty: its name."""
+    items: str = ""
+    """What tables call its items; empty: tuples, or images, as `data` says."""
+
+    @property
+    def called(self) -> str:
+        """What tables call it."""
+        return self.title or self.name
+
+    @property
+    def items_called(self) -> str:
+        """What tables call its items."""
+        return self.items or {"tuples": "tuples", "classes": "images"}[self.data]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
 from editkit.components.specs import Options
-from editkit.reports.metrics import Direction
+
+Direction = Literal["Ts-Vs", "Vs-Ts", "Tu-Vu+s", "Vu-Tu+s"]
+"""Who asks whom: T text, V image, s safe, u unsafe."""
+
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
 
 class RetrievalOptions(Options):
@@ -17,7 +21,7 @@ class RetrievalOptions(Options):
         default=(1, 5, 10, 20), min_length=1, description="the k of each R@k"
     )
     directions: tuple[Direction, ...] = Field(
-        default=("Ts-Vs", "Vs-Ts", "Tu-Vu+s", "Vu-Tu+s"),
+        default=DIRECTIONS,
         min_length=1,
         description="who asks whom (T text, V image, s u safe)",
     )

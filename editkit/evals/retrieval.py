@@ -18,8 +18,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from editkit.evals.embeddings import Bools, Floats, Integers, TupleEmbeddings, similarity_rows
-from editkit.evals.options import RetrievalOptions
-from editkit.reports.metrics import Direction
+from editkit.evals.options import Direction, RetrievalOptions
 
 
 class Retrieval:

@@ -10,6 +10,7 @@ from typing import Any
 
 from editkit.components.choice import Choice, validate_options
 from editkit.components.host import Host
+from editkit.components.metric import describe_metrics, with_headline
 from editkit.components.specs import DatasetSpec, EvalSpec, Options
 from editkit.data.classes import ClassSet
 from editkit.data.digests import image_digests
@@ -37,6 +38,8 @@ from editkit.patch.patch import Patch
 from editkit.progress import Stage, silent
 from editkit.recipes.layers import Layer
 from editkit.recipes.recipe import Recipe
+from editkit.reports.facts import kept_facts
+from editkit.reports.metrics import RETRIEVAL, ZEROSHOT
 from editkit.reports.schema import DataFacts, Report
 
 Chance = dict[str, dict[str, float]]
@@ -117,6 +120,9 @@ def run_evaluation(
     else:
         measured = measure_classes(evaluation, data, variants, encoder, skip_unreadable=skip)
         report = class_report(name, variants, measured)
+    names = dict.fromkeys(name for one in (report, *report.get("sets", ())) for name in one["models"][0]["metrics"])
+    facts = with_headline(describe_metrics((*spec.metrics, *RETRIEVAL, *ZEROSHOT), names))
+    report["title"], report["items"], report["metrics"] = spec.called, spec.items_called, kept_facts(facts)
     report["notes"] = list(files.notes)
     report["run"] = describe_run(recipe, files, identity, loaded, chosen, device)
     return report

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
-from editkit.reports.layout import change_text, p_text, per_cent, points, rate_text
-from editkit.reports.metrics import measurable
+from editkit.components.metric import Metric
+from editkit.reports.facts import gain, measurable
+from editkit.reports.numbers import change_text, p_text, per_cent, points, rate_text
 from editkit.reports.schema import Difference, Omission, Row
 from editkit.reports.terminal import Column, print_table
 
@@ -20,10 +21,20 @@ class Comparison:
     """A line of the table of changes: one metric of a model, of the base and of the model's controls."""
 
     label: str
-    metric: str
+    facts: Metric
     base: Row
     model: Row
     controls: Sequence[Row]
+
+    @property
+    def metric(self) -> str:
+        """Its key in the rows."""
+        return self.facts.name
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the model and all of its controls were compared by this metric."""
+        return all(self.metric in row["difference"] for row in (self.model, *self.controls))
 
     @property
     def change(self) -> Difference:
@@ -31,12 +42,12 @@ class Comparison:
         return self.model["difference"][self.metric]
 
 
-def style_of(row: Row, metric: str) -> str:
-    """Green or red where the change against the base is measurable: in every metric more is better."""
-    change = row["difference"].get(metric)
+def style_of(row: Row, facts: Metric) -> str:
+    """Green or red where the change against the base is measurable: green where the model became better."""
+    change = row["difference"].get(facts.name)
     if change is None or not measurable(change):
         return ""
-    return "green" if change["value"] > 0 else "red"
+    return "green" if gain(change, facts)["value"] > 0 else "red"
 
 
 def print_comparisons(console: Console, lines: Sequence[Comparison], *, base_interval: str = "shown") -> None:
@@ -45,12 +56,14 @@ def print_comparisons(console: Console, lines: Sequence[Comparison], *, base_int
     Args:
         base_interval: "hidden" saves the width for long labels.
     """
+    if not lines:
+        return
     rates = [line.base["metrics"][line.metric] for line in lines]
     told = rate_text if base_interval == "shown" else (lambda rate: per_cent(rate["value"]))
     columns = [
         Column("base", [Text(told(rate)) for rate in rates]),
         Column("then", [Text(per_cent(line.model["metrics"][line.metric]["value"])) for line in lines]),
-        Column("change", [Text(change_text(line.change), style_of(line.model, line.metric)) for line in lines]),
+        Column("change", [Text(change_text(line.change), style_of(line.model, line.facts)) for line in lines]),
         Column("p", [Text(p_text(line.change["p"])) for line in lines]),
     ]
     if count := len(lines[0].controls):

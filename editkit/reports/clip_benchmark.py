@@ -1,8 +1,9 @@
 """Reports as CLIP_benchmark writes its results, for tools that read those.
 
 One object for each model and data set, with the keys `dataset`, `model`, `pretrained`, `task`, `language` and
-`metrics`; metrics are shares between 0 and 1. Safe captions that ask safe images are its image retrieval, safe images
-that ask captions its text retrieval. It has no key for SafeGround or for queries that are unsafe: they are left out.
+`metrics`; metrics are shares between 0 and 1. A metric's facts say under which key it stands: safe captions that ask
+safe images are its image retrieval, safe images that ask captions its text retrieval. It has none for SafeGround or
+for queries that are unsafe: they are left out.
 
 Source: github.com/LAION-AI/CLIP_benchmark.
 """
@@ -16,9 +17,8 @@ from editkit.reports.parts import MeanPart, ReportPart, SetPart, parts_of
 from editkit.reports.read import RecordError, Stored
 from editkit.reports.schema import DataFacts, Report, Row
 
-CLASSIFICATION = {"top1": "acc1", "top5": "acc5", "mean_per_class": "mean_per_class_recall"}
 PROFILE = "clip-benchmark"
-RETRIEVAL = {"Ts-Vs": "image_retrieval_recall", "Vs-Ts": "text_retrieval_recall"}
+"""The profile of the sets that it publishes itself."""
 
 
 def as_clip_benchmark(runs: Sequence[Stored]) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def as_clip_benchmark(runs: Sequence[Stored]) -> list[dict[str, Any]]:
         first["metrics"] = {**entry["metrics"], **first["metrics"]}
     if not made:
         raise RecordError(
-            "No run measured recall on safe items or zero-shot accuracy, for which alone CLIP_benchmark has keys.",
+            "No run measured what CLIP_benchmark has keys for, as it has for recall on safe items and for accuracy.",
             "Export `editkit eval retrieval` or `zeroshot`, or choose another --format.",
         )
     return list(made.values())
@@ -58,11 +58,10 @@ def _entries(part: ReportPart, kind: str, row: Row) -> list[dict[str, Any]]:
         return []
     by_data: dict[tuple[str, str], tuple[DataFacts, dict[str, float]]] = {}
     for metric, rate in row["metrics"].items():
-        if (found := _key(metric)) is not None:
-            task, key = found
+        if (where := part.facts[metric].clip_benchmark) is not None:
             data = part.data(metric)
-            _, metrics = by_data.setdefault((task, data["name"]), (data, {}))
-            metrics[key] = rate["value"] / 100
+            _, metrics = by_data.setdefault((where.task, data["name"]), (data, {}))
+            metrics[where.key] = rate["value"] / 100
     model, pretrained = _names(part.of, "" if kind == "base" else row["name"])
     return [
         {
@@ -77,14 +76,6 @@ def _entries(part: ReportPart, kind: str, row: Row) -> list[dict[str, Any]]:
         }
         for (task, _), (data, metrics) in by_data.items()
     ]
-
-
-def _key(metric: str) -> tuple[str, str] | None:
-    """Return the task and key of a metric, or None."""
-    name, _, k = metric.partition("@")
-    if name in RETRIEVAL:
-        return "zeroshot_retrieval", f"{RETRIEVAL[name]}@{k or 1}"
-    return ("zeroshot_classification", CLASSIFICATION[metric]) if metric in CLASSIFICATION else None
 
 
 def _dataset(part: ReportPart, data: DataFacts) -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from editkit.files.outputs import new_file, new_folder
 from editkit.reports.clip_benchmark import as_clip_benchmark, file_name
 from editkit.reports.model_index import as_model_index
-from editkit.reports.paper_tables import as_csv, as_latex, as_markdown
 from editkit.reports.read import Stored
+from editkit.reports.tables import as_csv, as_latex, as_markdown
 
 Table = Callable[[Sequence[Stored], Sequence[str] | None], str]
 TABLES: dict[str, Table] = {"csv": as_csv, "markdown": as_markdown, "latex": as_latex}

@@ -7,10 +7,10 @@ numbers on one set of tuples; where two reports disagree over a number, each has
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from editkit.reports.paper_columns import SAFETY, in_paper_order, is_accuracy
+from editkit.reports.columns import SAFETY, Column, beside_safety, in_paper_order
 from editkit.reports.parts import ReportPart, parts_of
 from editkit.reports.read import Stored
 from editkit.reports.schema import DataFacts, Difference, Rate, Row
@@ -23,6 +23,7 @@ CHANCE = {"independent": "independent noise"}
 class Cell:
     """A number of a table, what it was measured on, and, of a model, its interval, n and change against the base."""
 
+    column: Column
     value: float
     data: DataFacts
     rate: Rate | None = None
@@ -60,7 +61,7 @@ class Line:
         return same and all(self.cells[column].agrees(other.cells[column]) for column in shared)
 
 
-def lines_of(runs: Sequence[Stored]) -> tuple[list[str], list[Line]]:
+def lines_of(runs: Sequence[Stored]) -> tuple[list[Column], list[Line]]:
     """Return the columns in the paper's order and the lines: chance, bases, edits, controls."""
     parts = [line for run in runs for line in _lines(run)]
     made: list[Line] = []
@@ -69,12 +70,10 @@ def lines_of(runs: Sequence[Stored]) -> tuple[list[str], list[Line]]:
             line.cells = {**line.cells, **part.cells}
     made.sort(key=lambda line: KINDS.index(line.kind))
     _tell_apart(made)
-    columns = in_paper_order(column for line in made for column in line.cells)
-    if "Mean" in columns and set(columns) & set(SAFETY):  # beside safety the paper calls it so, and puts it first
+    if any(name in SAFETY for line in made for name in line.cells):
         for line in made:
-            line.cells = {"zs_mean_acc" if name == "Mean" else name: cell for name, cell in line.cells.items()}
-        columns = in_paper_order("zs_mean_acc" if name == "Mean" else name for name in columns)
-    return columns, made
+            line.cells = _by_name(replace(cell, column=beside_safety(cell.column)) for cell in line.cells.values())
+    return in_paper_order(cell.column for line in made for cell in line.cells.values()), made
 
 
 def _added(made: list[Line], line: Line) -> Line:
@@ -92,38 +91,40 @@ def _lines(run: Stored) -> list[Line]:
     lines: list[Line] = []
     for part in parts_of(run.report):
         for name, values in part.report["chance"].items():
-            cells = {metric: Cell(value, part.data(metric)) for metric, value in values.items()}
+            cells = [Cell(part.column(metric), value, part.data(metric)) for metric, value in values.items()]
             whole = Line("chance", CHANCE.get(name, name), "", "", "", "", run.path.stem, (name,))
-            lines += _split(whole, part, cells)
+            lines += _split(whole, cells)
         for kind, row in part.rows:
             patch = row["patch"] or ""
             digest = digests.get(patch, patch)
             name = (source or row["name"]) if kind == "base" else row["name"]
             of = (identity, precision, kind, digest or row["name"], row["name"] if kind == "control" else "")
             whole = Line(kind, name, source, patch, digest, precision, run.path.stem, of)
-            lines += _split(whole, part, _cells(part, row))
+            lines += _split(whole, _cells(part, row))
     return lines
 
 
-def _cells(part: ReportPart, row: Row) -> dict[str, Cell]:
-    return {
-        metric: Cell(rate["value"], part.data(metric), rate, row["difference"].get(metric))
+def _cells(part: ReportPart, row: Row) -> list[Cell]:
+    return [
+        Cell(part.column(metric), rate["value"], part.data(metric), rate, row["difference"].get(metric))
         for metric, rate in row["metrics"].items()
-    }
+    ]
 
 
-def _split(whole: Line, part: ReportPart, cells: Mapping[str, Cell]) -> list[Line]:
+def _split(whole: Line, cells: Sequence[Cell]) -> list[Line]:
     """Return a line for tuples and one for labelled images, as far as there are any."""
     lines = []
     for images in (False, True):
-        chosen = {metric: cell for metric, cell in cells.items() if is_accuracy(metric) == images}
+        chosen = [cell for cell in cells if cell.column.of_data == images]
         if chosen:
-            named = {part.column(metric): cell for metric, cell in chosen.items()}
-            data = next(iter(chosen.values())).data
-            lines.append(
-                replace(whole, data=data["name"], fingerprint=None if images else data["fingerprint"], cells=named)
-            )
+            data = chosen[0].data
+            fingerprint = None if images else data["fingerprint"]
+            lines.append(replace(whole, data=data["name"], fingerprint=fingerprint, cells=_by_name(chosen)))
     return lines
+
+
+def _by_name(cells: Iterable[Cell]) -> dict[str, Cell]:
+    return {cell.column.name: cell for cell in cells}
 
 
 def _tell_apart(lines: Sequence[Line]) -> None:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from editkit.reports.layout import change_text, knowledge_of, layout_of, present, rate_text
+from editkit.reports.facts import facts_of, knowledge
+from editkit.reports.facts import headline as headline_of
+from editkit.reports.numbers import change_text, rate_text
 from editkit.reports.read import Stored
 from editkit.reports.schema import Row
 
@@ -51,9 +53,8 @@ def choose(runs: Iterable[Stored], wanted: Wanted) -> list[Stored]:
 
 def headline(stored: Stored) -> list[str]:
     """Return the metrics that a run is told by: what its evaluation is for, and what the model still knows."""
-    base = stored.report["models"][0]
-    own = present(layout_of(stored.report).headline, base)
-    return [*own, *(metric for metric in knowledge_of(base) if metric not in own)] or list(base["metrics"])[:4]
+    facts, base = facts_of(stored.report), stored.report["models"][0]
+    return [*headline_of(facts, base), *knowledge(facts, base)]
 
 
 def summary(row: Row, metrics: Sequence[str]) -> list[str]:

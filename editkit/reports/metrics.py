@@ -1,20 +1,110 @@
-"""What a metric of a report is: which way is better, and whether a change of it is beyond chance."""
+"""The facts of editkit's own metrics: its evaluations declare them, and reports from before they were kept need them.
+
+Columns are those of Safe Vision-Language Models via Unsafe Weights Manipulation, WACV 2026, tables 1, 2 and 5.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
-from editkit.reports.schema import Difference
+from editkit.components.metric import About, ClipBenchmarkMetric, HubMetric, Metric
 
 
-def measurable(change: Difference) -> bool:
-    """Whether a change is beyond chance at 95 %: its interval excludes 0 and McNemar's p is below 0.05.
+def _preference(
+    name: str, about: About = "safety", *, headline: bool = False, compared: bool = False, latex: str = ""
+) -> Metric:
+    hub = HubMetric(task="safeground", title="SafeGround")
+    return Metric(name=name, about=about, headline=headline, compared=compared, column=name, latex=latex, hub=hub)
 
-    Both, since with a handful of changed items the bootstrap interval is too short and the exact test is not.
-    """
-    return (change["low"] > 0 or change["high"] < 0) and change["p"] < 0.05
+
+SAFEGROUND = (
+    _preference("GS", headline=True),
+    _preference("PS", "safe inputs", compared=True),
+    _preference("PU", compared=True),
+    _preference("P_s^t", "safe inputs", latex="$P_s^t$"),
+    _preference("P_u^t", latex="$P_u^t$"),
+    _preference("P_s^v", "safe inputs", latex="$P_s^v$"),
+    _preference("P_u^v", latex="$P_u^v$"),
+    _preference("Txt_s", latex=r"$\mathrm{Txt}_s$"),
+    _preference("Img_s", latex=r"$\mathrm{Img}_s$"),
+)
 
 
-Direction = Literal["Ts-Vs", "Vs-Ts", "Tu-Vu+s", "Vu-Tu+s"]
+def _recall(direction: str, about: About, *, latex: str, clip_benchmark: str = "") -> list[Metric]:
+    """Return the facts of R@1 in one direction, whose name is the bare direction, and those of every other R@k."""
 
-DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+    def hub(k: str) -> HubMetric:
+        return HubMetric(task="image-text-retrieval", title="Image-text retrieval", kind=f"recall_at_{k}")
+
+    def exported(k: str) -> ClipBenchmarkMetric | None:
+        key = f"{clip_benchmark}@{k}"
+        return ClipBenchmarkMetric(task="zeroshot_retrieval", key=key) if clip_benchmark else None
+
+    return [
+        Metric(
+            name=direction,
+            about=about,
+            headline=True,
+            label=f"R@1\n{direction}",
+            group="R@1",
+            column=direction,
+            latex=latex,
+            hub=hub("1"),
+            clip_benchmark=exported("1"),
+        ),
+        Metric(
+            name=f"{direction}@*",
+            about=about,
+            label=f"R@*\n{direction}",
+            group="R@*",
+            latex=f"{latex}@*",
+            hub=hub("*"),
+            clip_benchmark=exported("*"),
+        ),
+    ]
+
+
+RETRIEVAL = (
+    *_recall("Ts-Vs", "knowledge", latex="$T_s$-$V_s$", clip_benchmark="image_retrieval_recall"),
+    *_recall("Vs-Ts", "knowledge", latex="$V_s$-$T_s$", clip_benchmark="text_retrieval_recall"),
+    *_recall("Tu-Vu+s", "safety", latex="$T_u$-$V_{u+s}$"),
+    *_recall("Vu-Tu+s", "safety", latex="$V_u$-$T_{u+s}$"),
+)
+
+
+def _accuracy(
+    name: str, title: str, *, hub: str, clip_benchmark: str, headline: bool = False, column: str = ""
+) -> Metric:
+    return Metric(
+        name=name,
+        about="knowledge",
+        headline=headline,
+        compared=True,
+        title=title,
+        group="accuracy",
+        column=column,
+        of_data=True,
+        hub=HubMetric(task="zero-shot-image-classification", title="Zero-shot image classification", kind=hub),
+        clip_benchmark=ClipBenchmarkMetric(task="zeroshot_classification", key=clip_benchmark),
+    )
+
+
+ZEROSHOT = (
+    _accuracy("top1", "top-1", hub="accuracy", clip_benchmark="acc1", headline=True, column="zs_mean_acc"),
+    _accuracy("top5", "top-5", hub="top_5_accuracy", clip_benchmark="acc5"),
+    _accuracy("mean_per_class", "mean per class", hub="balanced_accuracy", clip_benchmark="mean_per_class_recall"),
+)
+
+JUDGED = (
+    Metric(name="*:pct_NSFW:*", better="less", about="safety", headline=True, column="pct_NSFW"),
+    Metric(name="*:score:*", better="less", about="safety", column="Toxicity"),
+)
+"""What judges say of texts and images: the share that is unsafe, and the mean score."""
+
+CAPTIONS = (
+    Metric(name="*:RougeL:*", headline=True, column="RougeL"),
+    Metric(name="*:Bleu-*:*", column="Bleu"),
+    Metric(name="*:Meteor:*", column="Meteor"),
+    *JUDGED,
+    Metric(name="*:empty", better="less"),
+)
+
+BUILT_IN = (*SAFEGROUND, *RETRIEVAL, *ZEROSHOT, *CAPTIONS)

@@ -6,19 +6,17 @@ from collections.abc import Sequence
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from editkit.reports.layout import layout_of
-from editkit.reports.metrics import DIRECTIONS
+from editkit.components.metric import HubMetric
+from editkit.reports.facts import title_of
 from editkit.reports.parts import ReportPart, parts_of
 from editkit.reports.read import RecordError, Stored
 from editkit.reports.schema import Report, Row
 
-ACCURACY = ("zero-shot-image-classification", "Zero-shot image classification")
-RECALL = ("image-text-retrieval", "Image-text retrieval")
-TYPES = {"top1": "accuracy", "top5": "top_5_accuracy", "mean_per_class": "balanced_accuracy"}
-
 
 def as_model_index(runs: Sequence[Stored], patch: str | None = None) -> str:
-    """Return the YAML head for the card of one model, with what all runs measured of it; n and interval are in `args`.
+    """Return the YAML head for the card of one model, with what all runs measured of it.
+
+    The `args` of a metric hold n and its interval, and `better: less` where a smaller number is the better one.
 
     Args:
         patch: the edit that the card is of, by its name in the reports; needed where they hold several.
@@ -27,7 +25,7 @@ def as_model_index(runs: Sequence[Stored], patch: str | None = None) -> str:
         RecordError: the runs are of several edits or of no model, or none is called `patch`.
     """
     for run in runs:
-        if run.report["evaluation"] == "judge":
+        if "content" in run.report:
             raise RecordError(
                 f"{run.path} judged what was there already, and no model.", "Export runs of `editkit eval` alone."
             )
@@ -76,25 +74,20 @@ def _weights(report: Report, row: Row) -> tuple[str, ...]:
 def _results(part: ReportPart, row: Row) -> list[EvalResult]:
     results = []
     for metric, rate in row["metrics"].items():
-        data = part.data(metric)
-        name, _, k = metric.partition("@")
-        task, title = (part.report["evaluation"], layout_of(part.report).title)
-        kind = metric
-        if metric in TYPES:
-            (task, title), kind = ACCURACY, TYPES[metric]
-        elif name in DIRECTIONS:
-            (task, title), kind = RECALL, f"recall_at_{k or 1}"
+        facts, data = part.facts[metric], part.data(metric)
+        hub = facts.hub or HubMetric(task=part.of["evaluation"], title=title_of(part.of))
+        direction = {"better": facts.better} if facts.better == "less" else {}
         results.append(
             EvalResult(
-                task_type=task,
-                task_name=title,
+                task_type=hub.task,
+                task_name=hub.title,
                 dataset_type=data["name"],
                 dataset_name=data["name"],
                 dataset_revision=data["fingerprint"] or None,
-                metric_type=kind,
+                metric_type=hub.kind or metric,
                 metric_name=metric,
                 metric_value=round(rate["value"], 4),
-                metric_args={"n": rate["n"], "low": round(rate["low"], 4), "high": round(rate["high"], 4)},
+                metric_args={"n": rate["n"], "low": round(rate["low"], 4), "high": round(rate["high"], 4), **direction},
                 verified=False,
             )
         )

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from editkit.reports.paper_columns import is_accuracy
+from editkit.components.metric import Metric
+from editkit.reports.columns import ACCURACY, MEAN, Column
+from editkit.reports.facts import Facts, facts_of
 from editkit.reports.schema import DataFacts, Report, Row, SetReport
+
+PAPERS_PROFILE = "uwm"
+"""The profile of the sets in the paper's table: accuracies of another are never in its columns."""
 
 
 @dataclass(frozen=True)
@@ -15,6 +20,7 @@ class ReportPart:
 
     report: Report
     of: Report
+    facts: Facts
 
     @property
     def rows(self) -> list[tuple[str, Row]]:
@@ -27,9 +33,12 @@ class ReportPart:
         """What a metric was measured on."""
         return self.report.get("beside", {}).get(metric, self.report["data"])
 
-    def column(self, metric: str) -> str:
-        """What tables of several reports call a metric: an accuracy says of which images."""
-        return f"{metric} {self.data(metric)['name']}" if is_accuracy(metric) else metric
+    def column(self, metric: str) -> Column:
+        """The column of a metric in tables of several reports: an accuracy says of which images it is."""
+        facts = self.facts[metric]
+        if facts.of_data:
+            return column_of(facts, f"{metric} {self.data(metric)['name']}", facts.column)
+        return replace(column_of(facts, metric, facts.column), latex=facts.latex)
 
 
 @dataclass(frozen=True)
@@ -38,28 +47,38 @@ class SetPart(ReportPart):
 
     paper: str
 
-    def column(self, metric: str) -> str:
-        """The paper's profile is `uwm`: accuracies of another are never in its columns."""
-        profile = self.of.get("profile", "uwm")
-        name = self.paper if profile == "uwm" else f"{self.paper} ({profile})"
-        return name if metric == "top1" else f"{metric} {name}"
+    def column(self, metric: str) -> Column:
+        """Accuracy stands under the set's name alone."""
+        return _of_sets(self.facts[metric], self.paper, self.paper, self.of)
 
 
 @dataclass(frozen=True)
 class MeanPart(ReportPart):
     """The mean over the sets of a benchmark."""
 
-    def column(self, metric: str) -> str:
+    def column(self, metric: str) -> Column:
         """A mean over some of the sets is not the mean over all."""
-        here, of, profile = len(self.of.get("sets", [])), self.of.get("of"), self.of.get("profile", "uwm")
-        name = "Mean" if here == of else f"Mean of {here} sets"
-        name = name if profile == "uwm" else f"{name} ({profile})"
-        return name if metric == "top1" else f"{metric} {name}"
+        here, of = len(self.of.get("sets", [])), self.of.get("of")
+        return _of_sets(self.facts[metric], MEAN if here == of else f"{MEAN} of {here} sets", MEAN, self.of)
+
+
+def column_of(facts: Metric, name: str, stands_in: str = "") -> Column:
+    """Return the column of a metric under a name."""
+    return Column(name, stands_in, better=facts.better, headline=facts.headline, of_data=facts.of_data)
+
+
+def _of_sets(facts: Metric, name: str, place: str, of: Report) -> Column:
+    profile = of.get("profile", PAPERS_PROFILE)
+    if profile != PAPERS_PROFILE:
+        name, place = f"{name} ({profile})", ""
+    if facts.column != ACCURACY:
+        return column_of(facts, f"{facts.name} {name}")
+    return replace(column_of(facts, name, place), headline=False)  # of another profile it is none of the paper's
 
 
 def parts_of(report: Report) -> Iterator[ReportPart]:
     """Yield the report itself, or its sets and their mean."""
     sets: list[SetReport] = report.get("sets", [])
     for one in sets:
-        yield SetPart(one, report, one["paper"])
-    yield MeanPart(report, report) if sets else ReportPart(report, report)
+        yield SetPart(one, report, facts_of(one, report), one["paper"])
+    yield (MeanPart if sets else ReportPart)(report, report, facts_of(report))

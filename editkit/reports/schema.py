@@ -13,6 +13,8 @@ from typing import Annotated, Any, Final, Literal, NotRequired
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict  # pydantic can read typing's own from Python 3.12 on
 
+from editkit.components.metric import About, Better
+
 SCHEMA: Final = "editkit.eval/1"
 
 # Numbers are numbers and finite; members that this version does not know are kept, so that adding one breaks no reader.
@@ -107,6 +109,52 @@ class DataFacts(TypedDict):
 
 
 @with_config(_FORM)
+class HubFacts(TypedDict):
+    """What the Hub's model-index calls a metric."""
+
+    task: str
+    title: str
+    kind: NotRequired[str]
+    """The metric; absent: its own name."""
+
+
+@with_config(_FORM)
+class ClipBenchmarkFacts(TypedDict):
+    """Where CLIP Benchmark's JSON holds a metric."""
+
+    task: str
+    key: str
+
+
+@with_config(_FORM)
+class MetricFacts(TypedDict):
+    """What a metric is, so that a report is read without the evaluation that made it."""
+
+    better: Better
+    """Which way is better."""
+    about: About
+    """What it measures; a loss of knowledge or on safe inputs is what an edit cost."""
+    headline: NotRequired[bool]
+    """Told first: what an edit is made for, or the knowledge to tell of."""
+    compared: NotRequired[bool]
+    """Also in the table of changes."""
+    label: NotRequired[str]
+    """The head of its column on the terminal."""
+    title: NotRequired[str]
+    """What it is called where there is room."""
+    group: NotRequired[str]
+    """Columns that are kept side by side."""
+    column: NotRequired[str]
+    """The column of the paper's tables that it stands in, or a name of its own."""
+    latex: NotRequired[str]
+    """The head of its column in LaTeX."""
+    of_data: NotRequired[bool]
+    """Whether its column says of which data it is."""
+    hub: NotRequired[HubFacts]
+    clip_benchmark: NotRequired[ClipBenchmarkFacts]
+
+
+@with_config(_FORM)
 class Omission(TypedDict):
     """An item that was not evaluated."""
 
@@ -163,6 +211,12 @@ class Report(TypedDict):
     schema: Literal["editkit.eval/1"]
     """Name and version of this schema."""
     evaluation: str
+    title: NotRequired[str]
+    """What tables call the evaluation."""
+    items: NotRequired[str]
+    """What its items are: tuples, images."""
+    metrics: NotRequired[dict[str, MetricFacts]]
+    """What each metric is, in the order in which changes are told; absent in older reports."""
     data: DataFacts
     chance: dict[str, dict[str, float]]
     """What a model that knows nothing scores, in per cent: by kind ("independent", "collapsed"), then by metric."""
@@ -178,6 +232,8 @@ class Report(TypedDict):
     """The data of those metrics that were measured on other items than `data`."""
     run: NotRequired[RunFacts]
     """What the numbers depend on."""
+    content: NotRequired[Literal["text", "image"]]
+    """Of `editkit judge`: what was judged. Its rows are tables and folders, and no models."""
     created: NotRequired[Annotated[str, AfterValidator(_is_time)]]
     """When the report was written: ISO 8601 with a time zone. Only in files."""
     profile: NotRequired[str]

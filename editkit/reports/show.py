@@ -5,9 +5,10 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from editkit.components.metric import Metric
 from editkit.reports.changes import Comparison, print_comparisons, print_notes, style_of
-from editkit.reports.layout import controls_of, is_knowledge, knowledge_of, layout_of, per_cent, present, rate_text
-from editkit.reports.metrics import DIRECTIONS
+from editkit.reports.facts import Facts, compared, controls_of, facts_of, less_is_better, title_of
+from editkit.reports.numbers import per_cent, rate_text
 from editkit.reports.schema import Report, Row
 from editkit.reports.show_sets import render_sets
 from editkit.reports.terminal import Column, fitted, print_blocks
@@ -25,28 +26,30 @@ def render(report: Report, console: Console, *, by_concept: bool = False, every_
     if "sets" in report:
         render_sets(report, console, every_metric=every_metric)
         return
-    base, *others = report["models"]
-    console.print(_title(report), style="bold")
-    print_blocks(console, _row_names(report), _rate_groups(report))
-    main = present((*layout_of(report).changes, *knowledge_of(base)), base)
-    metrics = list(base["metrics"]) if every_metric else main
+    facts, (base, *others) = facts_of(report), report["models"]
+    console.print(_title(report), style="bold", markup=False)
+    if less := less_is_better(facts):
+        console.print(less, style="dim", markup=False)
+    print_blocks(console, _row_names(report), _rate_groups(report, facts))
+    metrics = list(base["metrics"]) if every_metric else compared(facts, base)
     if not others:
         told = ", ".join(f"{metric} {rate_text(base['metrics'][metric])}" for metric in metrics)
         console.print(f"\n95 % intervals: {told}")
     for model in others:
         console.print(f"\n{model['name']} against {base['name']}, with 95 % intervals", style="bold", markup=False)
         controls = controls_of(report, model)
-        print_comparisons(console, [Comparison(metric, metric, base, model, controls) for metric in metrics])
+        lines = [Comparison(metric, facts[metric], base, model, controls) for metric in metrics]
+        print_comparisons(console, [line for line in lines if line.is_whole])
     if by_concept:
-        _print_concepts(console, report)
+        _print_concepts(console, report, facts)
     print_notes(console, report["left_out"], report["warnings"])
 
 
 def _title(report: Report) -> str:
-    layout, n = layout_of(report), report["data"]["n"]
+    n = report["data"]["n"]
     rates = report["models"][0]["metrics"]
     apart = ", ".join(f"{metric}: {rate['n']:,}" for metric, rate in rates.items() if rate["n"] != n)
-    where = f"{layout.title} on {report['data']['name']}, n = {n:,} {layout.items}"
+    where = f"{title_of(report)} on {report['data']['name']}, n = {n:,} {report.get('items', 'items')}"
     return f"{where}{f' ({apart})' if apart else ''}, per cent"
 
 
@@ -70,23 +73,28 @@ def _row_names(report: Report) -> list[Text]:
     ]
 
 
-def _rate_groups(report: Report) -> list[list[Column]]:
-    """Columns in groups that are kept side by side: by k for retrieval, own metrics and knowledge elsewhere."""
+def _rate_groups(report: Report, facts: Facts) -> list[list[Column]]:
+    """Columns in groups that are kept side by side."""
     groups: dict[str, list[Column]] = {}
     for metric in report["models"][0]["metrics"]:
-        name, _, k = metric.partition("@")
-        key = k if report["evaluation"] == "retrieval" else str(is_knowledge(metric))
         cells = [Text(per_cent(row[metric]) if metric in row else "-", "dim") for row in _chance_rows(report).values()]
-        cells += [Text(per_cent(row["metrics"][metric]["value"]), style_of(row, metric)) for row in _rows(report)]
-        groups.setdefault(key, []).append(Column(f"R@{k or 1}\n{name}" if name in DIRECTIONS else metric, cells))
+        cells += [_value(row, facts[metric]) for row in _rows(report)]
+        groups.setdefault(facts[metric].group, []).append(Column(facts[metric].label or metric, cells))
     return list(groups.values())
 
 
-def _print_concepts(console: Console, report: Report) -> None:
+def _value(row: Row, facts: Metric) -> Text:
+    rate = row["metrics"].get(facts.name)
+    return Text("-") if rate is None else Text(per_cent(rate["value"]), style_of(row, facts))
+
+
+def _print_concepts(console: Console, report: Report, facts: Facts) -> None:
     base = report["models"][0]
     concepts = list(base["by_concept"])
+    if not concepts:
+        return
     own = base["by_concept"][concepts[0]]
-    metrics = [metric for metric in layout_of(report).changes[:2] if metric in own] or list(own)[:1]
+    metrics = [metric for metric in compared(facts, base) if metric in own][:2] or list(own)[:1]
     counts = Column("n", [Text(f"{base['by_concept'][concept][metrics[0]]['n']:,}") for concept in concepts])
     groups = [
         [

@@ -5,13 +5,14 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from editkit.components.metric import Metric
 from editkit.data.zeroshot.catalogue import UNWANTED
 from editkit.reports.changes import Comparison, print_comparisons, print_notes, style_of
-from editkit.reports.layout import controls_of, per_cent, rate_text
+from editkit.reports.facts import Facts, controls_of, facts_of, title_of
+from editkit.reports.numbers import per_cent, rate_text
 from editkit.reports.schema import Rate, Report
 from editkit.reports.terminal import Column, print_blocks
 
-LABELS = {"top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class"}
 _NAME_WIDTH = 16  # "ImageNet-Sketch" is 15
 
 
@@ -19,25 +20,25 @@ def render_sets(report: Report, console: Console, *, every_metric: bool = False)
     """Print rates by set, then each model's changes against the base.
 
     Args:
-        every_metric: tables of all metrics, not of top-1 accuracy alone.
+        every_metric: tables of all metrics, not of the headline alone.
     """
-    base, *others = report["models"]
-    metrics = list(base["metrics"]) if every_metric else list(base["metrics"])[:1]
-    here, of = len(report["sets"]), report["of"]
-    console.print(
-        f"Zero-shot, profile {report['profile']}: {here} of {of} sets, n = {report['data']['n']:,} images, per cent",
-        style="bold",
-    )
+    facts, (base, *others) = facts_of(report), report["models"]
+    metrics = list(base["metrics"])
+    if not every_metric:
+        metrics = [metric for metric in metrics if facts[metric].headline] or metrics[:1]
+    here, of, n = len(report["sets"]), report["of"], report["data"]["n"]
+    title = f"{title_of(report)}, profile {report['profile']}: {here} of {of} sets, n = {n:,} images, per cent"
+    console.print(title, style="bold", markup=False)
     if not others:
-        _print_base(console, report)
+        _print_base(console, report, facts)
     for metric in metrics if others else ():
-        console.print(f"\n{LABELS.get(metric, metric)}", style="bold")
-        _print_rates(console, report, metric)
+        console.print(f"\n{_called(facts[metric])}", style="bold", markup=False)
+        _print_rates(console, report, facts[metric])
     for model in others:
         for metric in metrics:
-            title = f"\n{model['name']} against {base['name']}, {LABELS.get(metric, metric)}, with 95 % intervals"
+            title = f"\n{model['name']} against {base['name']}, {_called(facts[metric])}, with 95 % intervals"
             console.print(title, style="bold", markup=False)
-            print_comparisons(console, _comparisons(report, model["name"], metric), base_interval="hidden")
+            print_comparisons(console, _comparisons(report, model["name"], facts[metric]), base_interval="hidden")
     if here < of:
         console.print(f"\nMean over {here} of {of} sets: compare it only with a mean over the same.", style="dim")
     absent = [item["id"] for item in report["missing"] if item["reason"] != UNWANTED]
@@ -64,32 +65,39 @@ def _facts(report: Report, metric: str) -> list[Column]:
     ]
 
 
-def _print_base(console: Console, report: Report) -> None:
+def _print_base(console: Console, report: Report, facts: Facts) -> None:
     rates = [part["models"][0]["metrics"] for _, part in _parts(report)]
+    metrics = list(rates[-1])
     columns = []
-    for metric in rates[-1]:
-        told = _value if metric == "top5" else rate_text  # three intervals would not fit beside n and chance
+    for metric in metrics:
+        # more than two intervals would not fit beside n and chance
+        told = rate_text if metric in (metrics[0], metrics[-1]) else _value
         cells = [Text(told(of[metric]) if metric in of else "-") for of in rates]
-        columns.append(Column(LABELS.get(metric, metric), cells))
-    print_blocks(console, _names(report), [columns], _facts(report, next(iter(rates[-1]))), _NAME_WIDTH)
+        columns.append(Column(_called(facts[metric]), cells))
+    print_blocks(console, _names(report), [columns], _facts(report, metrics[0]), _NAME_WIDTH)
+
+
+def _called(facts: Metric) -> str:
+    return facts.title or facts.name
 
 
 def _value(rate: Rate) -> str:
     return per_cent(rate["value"])
 
 
-def _print_rates(console: Console, report: Report, metric: str) -> None:
+def _print_rates(console: Console, report: Report, facts: Metric) -> None:
+    metric = facts.name
     rows = [[*part["models"], *part["controls"]] for _, part in _parts(report)]  # [sets, models]
     columns = [
-        Column(of[0]["name"], [Text(per_cent(row["metrics"][metric]["value"]), style_of(row, metric)) for row in of])
+        Column(of[0]["name"], [Text(per_cent(row["metrics"][metric]["value"]), style_of(row, facts)) for row in of])
         for of in zip(*rows, strict=True)
     ]
     print_blocks(console, _names(report), [[column] for column in columns], _facts(report, metric), _NAME_WIDTH)
 
 
-def _comparisons(report: Report, model: str, metric: str) -> list[Comparison]:
+def _comparisons(report: Report, model: str, facts: Metric) -> list[Comparison]:
     lines = []
     for title, part in _parts(report):
         row = next(row for row in part["models"] if row["name"] == model)
-        lines.append(Comparison(title, metric, part["models"][0], row, controls_of(part, row)))
+        lines.append(Comparison(title, facts, part["models"][0], row, controls_of(part, row)))
     return lines

@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from editkit.reports.layout import (
-    Layout,
-    change_text,
-    controls_of,
-    knowledge_of,
-    layout_of,
-    p_text,
-    per_cent,
-    points,
-    present,
-    rate_text,
-)
-from editkit.reports.metrics import measurable
+from editkit.components.metric import Metric
+from editkit.reports.facts import Facts, controls_of, facts_of, gain, headline, knowledge, measurable, safe_inputs
+from editkit.reports.numbers import change_text, p_text, per_cent, points, rate_text
 from editkit.reports.schema import Report, Row
 
 SAME_NORM = ("shuffled", "shrink")
@@ -29,21 +19,21 @@ def verdict(report: Report, tau: Mapping[str, float] | None = None) -> list[str]
     Args:
         tau: the tau of each edit by the model's name, where its method has one.
     """
-    layout, base = layout_of(report), report["models"][0]
+    facts, base = facts_of(report), report["models"][0]
     if len(report["models"]) == 1:
-        return _alone(report, layout, base)
+        return _alone(report, facts, base)
     sentences = []
     for model in report["models"][1:]:
         if any(measurable(change) for change in model["difference"].values()):
-            told = [*_changed(report, layout, base, model), *_cost(layout, base, model)]
+            told = [*_changed(report, facts, base, model), *_cost(facts, base, model)]
         else:
-            told = [_unchanged(layout, model), *(_larger_tau(model["name"], tau) if model["patch"] else [])]
+            told = [_unchanged(facts, model), *(_larger_tau(model["name"], tau) if model["patch"] else [])]
         sentences += [f"{model['name']}: {sentence}" for sentence in told]
     return sentences
 
 
-def _alone(report: Report, layout: Layout, base: Row) -> list[str]:
-    told = present(layout.headline, base) or knowledge_of(base)
+def _alone(report: Report, facts: Facts, base: Row) -> list[str]:
+    told = headline(facts, base) or knowledge(facts, base)
     return [
         f"{base['name']}: {metric} {rate_text(base['metrics'][metric])}, n = {base['metrics'][metric]['n']:,}"
         f"{_chance_text(report, metric)}."
@@ -51,12 +41,18 @@ def _alone(report: Report, layout: Layout, base: Row) -> list[str]:
     ]
 
 
-def _unchanged(layout: Layout, model: Row) -> str:
-    metric = (present(layout.headline, model) or list(model["metrics"]))[0]
+def _unchanged(facts: Facts, model: Row) -> str:
+    if not model["difference"]:
+        return "not compared with the base by any metric."
+    metric = (_compared(headline(facts, model), model) or list(model["difference"]))[0]
     change, n = model["difference"][metric], model["metrics"][metric]["n"]
     count = len(model["difference"])
     where = f"any of {count} metrics; {metric}" if count > 1 else metric
     return f"no measurable change in {where}: {change_text(change)} points, p {_equals(change['p'])}, n = {n:,}."
+
+
+def _compared(metrics: list[str], model: Row) -> list[str]:
+    return [metric for metric in metrics if metric in model["difference"]]
 
 
 def _larger_tau(name: str, tau: Mapping[str, float] | None) -> list[str]:
@@ -66,10 +62,10 @@ def _larger_tau(name: str, tau: Mapping[str, float] | None) -> list[str]:
     return [f"a larger --tau{than} edits more of the score mass and moves every metric further, knowledge included."]
 
 
-def _changed(report: Report, layout: Layout, base: Row, model: Row) -> list[str]:
-    """What the edit was for: did it move, would a control have moved it, is it above chance."""
+def _changed(report: Report, facts: Facts, base: Row, model: Row) -> list[str]:
+    """What the edit was for: did it move, would a control have moved it, is it better than chance."""
     sentences = []
-    for metric in present(layout.headline, model):
+    for metric in _compared(headline(facts, model), model):
         change, n = model["difference"][metric], model["metrics"][metric]["n"]
         if not measurable(change):
             sentences.append(f"no measurable change in {metric}: {change_text(change)} points, n = {n:,}.")
@@ -79,19 +75,24 @@ def _changed(report: Report, layout: Layout, base: Row, model: Row) -> list[str]
             f"{metric} {'rose' if change['value'] > 0 else 'fell'} from {per_cent(before)} to {per_cent(after)}: "
             f"{change_text(change)} points, p {_equals(change['p'])}, n = {n:,}."
         )
-        if change["value"] > 0:
-            sentences += [_against_controls(report, model, metric), *_against_chance(report, model, metric)]
+        if gain(change, facts[metric])["value"] > 0:
+            sentences += [_against_controls(report, model, facts[metric])]
+            sentences += _against_chance(report, model, facts[metric])
     return sentences
 
 
-def _against_controls(report: Report, model: Row, metric: str) -> str:
-    controls = controls_of(report, model)
+def _against_controls(report: Report, model: Row, facts: Metric) -> str:
+    metric = facts.name
+    controls = [row for row in controls_of(report, model) if metric in row["difference"]]
     if not controls:
-        return f"no controls were run, so whether other weights would raise {metric} as much is unknown."
-    best = max(controls, key=lambda row: row["difference"][metric]["value"])
-    mine, theirs = model["difference"][metric], best["difference"][metric]
+        move = "raise" if facts.better == "more" else "lower"
+        return f"no controls were run, so whether other weights would {move} {metric} as much is unknown."
+    best = max(controls, key=lambda row: gain(row["difference"][metric], facts)["value"])
+    mine, theirs = (gain(row["difference"][metric], facts) for row in (model, best))
     which = f"of {len(controls)} controls" if len(controls) > 1 else "of the control"
-    largest = f"the largest {metric} change {which} is {change_text(theirs)} points ({best['name']})"
+    largest = (
+        f"the largest {metric} change {which} is {change_text(best['difference'][metric])} points ({best['name']})"
+    )
     if mine["low"] > theirs["high"]:
         return f"{largest}: clearly less."
     if mine["value"] > theirs["value"]:
@@ -100,42 +101,43 @@ def _against_controls(report: Report, model: Row, metric: str) -> str:
     return f"{largest}: as much or more, so the gain is not owed to the {what}."
 
 
-def _against_chance(report: Report, model: Row, metric: str) -> list[str]:
-    """Only where chance can be beaten by damage alone: its two rows differ."""
+def _against_chance(report: Report, model: Row, facts: Metric) -> list[str]:
+    """Only where damage alone can do better than chance: its two rows differ."""
+    metric, rate = facts.name, model["metrics"][facts.name]
     independent, collapsed = (report["chance"].get(row, {}).get(metric) for row in ("independent", "collapsed"))
     if independent is None or collapsed is None or independent == collapsed:
         return []
-    rate = model["metrics"][metric]
-    if rate["low"] > max(independent, collapsed):
+    more = facts.better == "more"
+    if rate["low"] > max(independent, collapsed) if more else rate["high"] < min(independent, collapsed):
         levels = f"independent noise ({per_cent(independent)}) and collapsed embeddings ({per_cent(collapsed)})"
-        return [f"{metric} {rate_text(rate)} is above {levels}."]
+        return [f"{metric} {rate_text(rate)} is {'above' if more else 'below'} {levels}."]
     return [
         f"{metric} {per_cent(rate['value'])} is within reach of mere damage (independent noise "
         f"{per_cent(independent)}, collapsed embeddings {per_cent(collapsed)}): judge by controls and knowledge."
     ]
 
 
-def _cost(layout: Layout, base: Row, model: Row) -> list[str]:
+def _cost(facts: Facts, base: Row, model: Row) -> list[str]:
     """What the model lost, of its knowledge and on safe inputs."""
-    knowledge = knowledge_of(model)
+    known = _compared(knowledge(facts, model), model)
     sentences = []
-    if not knowledge:
+    if not known:
         sentences.append("knowledge was not measured here; `editkit eval zeroshot` does.")
-    elif lost := _lost(knowledge, base, model):
+    elif lost := _lost(facts, known, base, model):
         sentences.append(f"knowledge lost: {lost}.")
     else:
-        kept = ", ".join(f"{metric} {change_text(model['difference'][metric])}" for metric in knowledge)
+        kept = ", ".join(f"{metric} {change_text(model['difference'][metric])}" for metric in known)
         sentences.append(f"no measurable loss of knowledge: {kept}.")
-    if lost := _lost(present(layout.safe_side, model), base, model):
+    if lost := _lost(facts, _compared(safe_inputs(facts, model), model), base, model):
         sentences.append(f"less safe on safe inputs: {lost}.")
     return sentences
 
 
-def _lost(metrics: list[str], base: Row, model: Row) -> str:
+def _lost(facts: Facts, metrics: list[str], base: Row, model: Row) -> str:
     parts = []
     for metric in metrics:
         change = model["difference"][metric]
-        if measurable(change) and change["value"] < 0:
+        if measurable(change) and gain(change, facts[metric])["value"] < 0:
             before, after = base["metrics"][metric]["value"], model["metrics"][metric]["value"]
             parts.append(f"{metric} {per_cent(before)} to {per_cent(after)} ({points(change['value'])})")
     return ", ".join(parts)

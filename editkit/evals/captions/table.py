@@ -9,7 +9,7 @@ from editkit.evals.captions.metrics import REFERENCES
 from editkit.evals.captions.report import CaptionReport, CaptionRow
 from editkit.evals.judges.table import print_agreement, print_judge
 from editkit.reports.changes import print_notes
-from editkit.reports.layout import change_text, p_text
+from editkit.reports.numbers import change_text, p_text
 from editkit.reports.schema import Rate
 from editkit.reports.terminal import plain_table
 

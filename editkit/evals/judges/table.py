@@ -12,7 +12,7 @@ from editkit.evals.judges import VerdictState
 from editkit.evals.judges.agreement import Agreement
 from editkit.evals.judges.panel import JudgeFacts
 from editkit.evals.judges.run import JudgedReport, metric
-from editkit.reports.layout import change_text, p_text, rate_text
+from editkit.reports.numbers import change_text, p_text, rate_text
 from editkit.reports.terminal import plain_table
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from io import StringIO
 
 from editkit.errors import did_you_mean
-from editkit.reports.layout import per_cent
+from editkit.reports.columns import Column, printed
 from editkit.reports.lines import Cell, Line, lines_of
-from editkit.reports.paper_columns import LATEX, SAFETY, place_of
+from editkit.reports.numbers import per_cent
 from editkit.reports.read import RecordError, Stored
 
 NOTE = "In per cent, with 95 % intervals."
@@ -23,8 +23,8 @@ def as_csv(runs: Sequence[Stored], metrics: Sequence[str] | None = None) -> str:
     Args:
         metrics: the columns, in this order; None: everything that was measured, in the paper's.
     """
-    columns, lines = lines_of(runs)
-    columns = _chosen(columns, metrics)
+    found, lines = lines_of(runs)
+    columns = [column.name for column in _chosen(found, metrics)]
     details = ("low", "high", "n", "change", "change_low", "change_high", "p", "data", "fingerprint")
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -42,30 +42,30 @@ def as_markdown(runs: Sequence[Stored], metrics: Sequence[str] | None = None) ->
     """Return a table with intervals in the cells, and below it what was measured on what.
 
     Args:
-        metrics: the columns, in this order; None: those of the paper's tables and accuracies, or all if there are none.
+        metrics: the columns, in this order; None: those that a page has room for (`columns.printed`).
     """
-    columns, lines = lines_of(runs)
-    columns = _chosen(columns, metrics or _printed(columns))
-    rows = [["", *columns], ["---", *["---:"] * len(columns)]]
-    rows += [[line.name, *(_with_interval(line.cells.get(column)) for column in columns)] for line in lines]
+    found, lines = lines_of(runs)
+    columns = _chosen(found, metrics) if metrics else printed(found)
+    rows = [["", *(column.name for column in columns)], ["---", *["---:"] * len(columns)]]
+    rows += [[line.name, *(_with_interval(line.cells.get(column.name)) for column in columns)] for line in lines]
     table = "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)
-    return f"{table}\n\n{' '.join([NOTE, *_sources(columns, lines)])}\n"
+    return f"{table}\n\n{_caption(columns, lines)}\n"
 
 
 def as_latex(runs: Sequence[Stored], metrics: Sequence[str] | None = None) -> str:
     """Return a `table*` for booktabs: values, and below each line its intervals in small print; columns as above."""
-    columns, lines = lines_of(runs)
-    columns = _chosen(columns, metrics or _printed(columns))
+    found, lines = lines_of(runs)
+    columns = _chosen(found, metrics) if metrics else printed(found)
     body: list[str] = []
     for line, before in zip(lines, [None, *lines[:-1]], strict=True):
         if before is not None and line.kind != before.kind:
             body.append(r"\midrule")
-        cells = [line.cells.get(column) for column in columns]
+        cells = [line.cells.get(column.name) for column in columns]
         body.append(_row([_escaped(line.name), *("--" if cell is None else per_cent(cell.value) for cell in cells)]))
         if any(cell and cell.rate for cell in cells):
             body.append(_row(["", *(rf"{{\tiny {_interval(cell)}}}" if cell and cell.rate else "" for cell in cells)]))
-    heads = [LATEX.get(column) or _head(column) for column in columns]
-    caption = _escaped(" ".join([NOTE, *_sources(columns, lines)]))
+    heads = [column.latex or _escaped(column.name) for column in columns]
+    caption = _escaped(_caption(columns, lines))
     return "\n".join(
         [
             r"\begin{table*}",
@@ -84,21 +84,14 @@ def as_latex(runs: Sequence[Stored], metrics: Sequence[str] | None = None) -> st
     )
 
 
-def _printed(columns: Sequence[str]) -> list[str]:
-    """Return the columns of the paper's first table, or of the others; all, where it has none of them."""
-    first = [column for column in columns if (place := place_of(column)) is not None and place < len(SAFETY)]
-    first = [column for column in first if column in SAFETY or "zs_mean_acc" not in first]
-    others = [column for column in columns if place_of(column) is not None]
-    return (first if set(first) & set(SAFETY) else others) or list(columns)
-
-
-def _chosen(columns: Sequence[str], metrics: Sequence[str] | None) -> list[str]:
+def _chosen(columns: Sequence[Column], metrics: Sequence[str] | None) -> list[Column]:
+    known = {column.name: column for column in columns}
     for metric in metrics or ():
-        if metric not in columns:
+        if metric not in known:
             raise RecordError(
-                f"No run measured '{metric}'.{did_you_mean(metric, columns)}", f"Measured: {', '.join(columns)}."
+                f"No run measured '{metric}'.{did_you_mean(metric, known)}", f"Measured: {', '.join(known)}."
             )
-    return list(metrics or columns)
+    return [known[metric] for metric in metrics or known]
 
 
 def _details(cell: Cell) -> list[object]:
@@ -118,6 +111,13 @@ def _with_interval(cell: Cell | None) -> str:
     return "" if cell is None else f"{per_cent(cell.value)} {_interval(cell)}".strip()
 
 
+def _caption(columns: Sequence[Column], lines: Sequence[Line]) -> str:
+    """Say what the numbers are, and of which a smaller one is the better one."""
+    less = [column.name for column in columns if column.better == "less"]
+    told = [f"Less is better: {', '.join(less)}."] if less else []
+    return " ".join([NOTE, *told, *_sources([column.name for column in columns], lines)])
+
+
 def _sources(columns: Sequence[str], lines: Sequence[Line]) -> list[str]:
     """Say which data the metrics come from, and of how many items: most of them first, the others by name."""
     found: dict[str, list[str]] = {}
@@ -134,12 +134,6 @@ def _sources(columns: Sequence[str], lines: Sequence[Line]) -> list[str]:
 
 def _row(cells: Sequence[str]) -> str:
     return f"{' & '.join(cells)} \\\\"
-
-
-def _head(column: str) -> str:
-    """Set `Ts-Vs@5` as its direction is set; other names as they are."""
-    name, at, k = column.partition("@")
-    return f"{LATEX[name]}@{k}" if at and name in LATEX else _escaped(column)
 
 
 def _escaped(text: str) -> str:
