@@ -19,37 +19,66 @@ from editkit.errors import EditkitError
 if TYPE_CHECKING:
     from editkit.api.apply import apply, revert
     from editkit.api.carry_out import Edited
+    from editkit.api.diff import diff
     from editkit.api.edit import edit, plan
     from editkit.api.evaluate import evaluate
+    from editkit.api.export import Exported, export
+    from editkit.api.results import Results, results
+    from editkit.api.show import Shown, show
+    from editkit.files.difference import ModelDifference
     from editkit.models.captioner import load_captioner
     from editkit.models.in_memory import Loaded, load
+    from editkit.patch.overlap import PairOverlap
     from editkit.patch.patch import Applied, Patch
+    from editkit.patch.summary import PatchSummary
+    from editkit.recipes.catalogue import NamedRecipe, find_recipe, list_recipes
 
 __version__ = "0.1.0"
 __all__ = [
     "Applied",
     "Edited",
     "EditkitError",
+    "Exported",
     "Loaded",
+    "ModelDifference",
+    "NamedRecipe",
+    "PairOverlap",
     "Patch",
+    "PatchSummary",
+    "Results",
+    "Shown",
     "apply",
+    "diff",
     "edit",
     "evaluate",
+    "export",
+    "find_recipe",
     "hookimpl",
+    "list_recipes",
     "load",
     "load_captioner",
     "plan",
+    "results",
     "revert",
+    "show",
 ]
 
 _LAZY = {
     "editkit.api.apply": ("apply", "revert"),
     "editkit.api.carry_out": ("Edited",),
+    "editkit.api.diff": ("diff",),
     "editkit.api.edit": ("edit", "plan"),
     "editkit.api.evaluate": ("evaluate",),
+    "editkit.api.export": ("Exported", "export"),
+    "editkit.api.results": ("Results", "results"),
+    "editkit.api.show": ("Shown", "show"),
+    "editkit.files.difference": ("ModelDifference",),
     "editkit.models.captioner": ("load_captioner",),
     "editkit.models.in_memory": ("Loaded", "load"),
+    "editkit.patch.overlap": ("PairOverlap",),
     "editkit.patch.patch": ("Applied", "Patch"),
+    "editkit.patch.summary": ("PatchSummary",),
+    "editkit.recipes.catalogue": ("NamedRecipe", "find_recipe", "list_recipes"),
 }
 _HOMES = {name: module for module, names in _LAZY.items() for name in names}
 

@@ -17,6 +17,7 @@ from tiny_checkpoints import model_folder
 from editkit.files.checkpoint import Checkpoint
 from editkit.patch.change import Change
 from editkit.patch.patch import Patch
+from editkit.patch.summary import PatchSummary
 
 RECIPE = {"selector": {"name": "topk"}, "manipulator": {"name": "scale", "alpha": -1.0}}
 STRUCTURE = {"columns": 0.5, "rows": 0.25, "weight_correlation": -0.125}
@@ -124,7 +125,8 @@ def test_counts_as_large_as_vit_l_has_leave_the_columns_apart(number: int) -> No
     single = SiteOverlap("vision:attn.out[23]", "w", Overlap(size, 1, 1, 1, 1 / size), ({}, {}))
     everywhere = Overlap(24 * size, 24 * size, 24 * size, 24 * size, 24 * size)
     pairs = [PairOverlap(("first", "second"), (single,) * 24, everywhere, (0, 0))] * (1 if number == 2 else 3)
-    patches = [{"patch": name, "weights": 24 * size} for name in ("first", "second", "third")[:number]]
+    record = {"base": {"touched": {"w": {"dtype": "F32", "changed": 24 * size}}}}
+    patches = [PatchSummary(Path(name), record, {}) for name in ("first", "second", "third")[:number]]
     said = StringIO()
     with redirect_stdout(said):
         print_overlaps(patches, pairs)

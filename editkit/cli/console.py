@@ -39,12 +39,6 @@ def print_next(command: str) -> None:
     out.print(f"Next: {command}", markup=False, soft_wrap=True)
 
 
-def cell(value: Any, form: str, width: int) -> str:
-    """A number, right-aligned; a dash for anything else."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return f"{format(value, form) if number else '-':>{width}}"
-
-
-def write_line(text: str = "") -> None:
+def write_line(text: str = "", style: str = "") -> None:
     """Print one line; a long path is never cut, since it is there to be copied."""
-    out.print(text, markup=False, soft_wrap=True)
+    out.print(text, style=style, markup=False, soft_wrap=True)

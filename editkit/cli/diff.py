@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from editkit.cli.console import emit_json, out
+from editkit.cli.console import emit_json, write_line
+from editkit.cli.flags import Json
 from editkit.cli.session import Session
 
 if TYPE_CHECKING:
-    from editkit.files.difference import TensorDifference
+    from editkit.files.difference import ModelDifference, TensorDifference
 
 DIFFERENT = 3  # the exit code of a check that failed
-SHOWN = 40  # lines; --json has all of them
+SHOWN = 40  # tensors; --json has all of them
 
 
 def diff(
@@ -23,56 +24,56 @@ def diff(
         str, typer.Argument(help="A model folder, a .safetensors file or a hub id.", show_default=False)
     ],
     model_b: Annotated[str, typer.Argument(help="The model to compare it with.", show_default=False)],
-    json_: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    json: Json = False,
 ) -> None:
     """Compare the weights of two models bit by bit. Exit code 0: all equal; 3: they differ."""
-    from editkit.files.checkpoint import Checkpoint
-    from editkit.files.difference import difference
-    from editkit.models.find import weights_path
+    import editkit
 
-    place_a, place_b = (weights_path(model, Session.of(ctx).host) for model in (model_a, model_b))
-    a, b = Checkpoint.open(place_a), Checkpoint.open(place_b)
-    if not set(a.tensors) & set(b.tensors):
-        # A folder may hold the weights of two libraries; compare those that correspond.
-        b = Checkpoint.open(place_b, holding=a.tensors)
-        a = Checkpoint.open(place_a, holding=b.tensors)
-    found = difference(a, b)
-    differing = [entry for entry in found if not entry.equal]
-    if json_:
-        entries = [{key: value for key, value in asdict(entry).items() if value is not None} for entry in differing]
-        result: dict[str, Any] = {"a": model_a, "b": model_b, "tensors": len(found), "equal": not differing}
-        emit_json(result | {"differing": entries})
+    found = editkit.diff(model_a, model_b, host=Session.of(ctx).host)
+    if json:
+        entries = [
+            {key: value for key, value in asdict(entry).items() if value is not None} for entry in found.differing
+        ]
+        facts: dict[str, Any] = {"a": model_a, "b": model_b, "tensors": len(found.tensors), "equal": found.equal}
+        emit_json(facts | {"differing": entries})
     else:
-        _print(found, differing)
-    if differing:
+        _print(found)
+    if not found.equal:
         raise typer.Exit(DIFFERENT)
 
 
-def _print(found: list[TensorDifference], differing: list[TensorDifference]) -> None:
+def _print(found: ModelDifference) -> None:
+    from editkit.cli.table import number, print_table, whole
+
+    differing = found.differing
     if not differing:
-        out.print(f"Equal: all {len(found)} tensors, every bit.")
+        write_line(f"Equal: all {len(found.tensors)} tensors, every bit.")
         return
-    out.print(f"{'differ':>11} {'share':>8} {'largest':>9} {'norm':>9} {'relative':>9}  tensor")
-    for entry in differing[:SHOWN]:
-        out.print(f"{_numbers(entry)}  {entry.key}", markup=False, soft_wrap=True)
+    numbers = [number(head) for head in ("differ", "share", "largest", "norm", "relative")]
+    print_table([*numbers, whole("tensor"), whole()], [_row(entry) for entry in differing[:SHOWN]])
     if len(differing) > SHOWN:
-        out.print(f"... and {len(differing) - SHOWN} more tensors: --json lists all of them.")
+        write_line(f"... and {len(differing) - SHOWN} more tensors: --json lists all of them.")
     weights = sum(entry.count or 0 for entry in differing)
-    out.print(f"{len(differing)} of {len(found)} tensors differ, in {weights:,} elements that can be compared.")
-
-
-def _numbers(entry: TensorDifference) -> str:
-    width = 50
-    if None in entry.dtypes:
-        return f"only in {'A' if entry.dtypes[1] is None else 'B'}".rjust(width)
-    if entry.shapes[0] != entry.shapes[1]:
-        return f"shapes {list(entry.shapes[0] or ())} and {list(entry.shapes[1] or ())}".rjust(width)
-    kinds = "" if entry.dtypes[0] == entry.dtypes[1] else f" ({entry.dtypes[0]} and {entry.dtypes[1]})"
-    if entry.count is None:
-        return f"bytes differ{kinds}".rjust(width)
-    share = entry.count / entry.size if entry.size else 0.0
-    values = "".join(
-        f" {'-' if value is None else f'{value:.3g}':>9}" for value in (entry.largest, entry.norm, entry.relative)
+    write_line(
+        f"{len(differing)} of {len(found.tensors)} tensors differ, in {weights:,} elements that can be compared."
     )
-    odd = f"  [{entry.not_finite} not finite]" if entry.not_finite else ""
-    return f"{entry.count:>11,} {share:>8.3%}{values}{odd}{kinds}"
+
+
+def _row(entry: TensorDifference) -> list[str]:
+    from editkit.cli.table import figure
+
+    share = None if entry.count is None else entry.count / entry.size if entry.size else 0.0
+    values = [figure(value, ".3g") for value in (entry.largest, entry.norm, entry.relative)]
+    return [figure(entry.count, ","), figure(share, ".3%"), *values, entry.key, ", ".join(_remarks(entry))]
+
+
+def _remarks(entry: TensorDifference) -> list[str]:
+    """Say what the numbers do not: why there are none, and what they leave out."""
+    if None in entry.dtypes:
+        return [f"only in {'A' if entry.dtypes[1] is None else 'B'}"]
+    if entry.shapes[0] != entry.shapes[1]:
+        return [f"shapes {list(entry.shapes[0] or ())} and {list(entry.shapes[1] or ())}"]
+    remarks = [] if entry.dtypes[0] == entry.dtypes[1] else [f"{entry.dtypes[0]} and {entry.dtypes[1]}"]
+    if entry.count is None:
+        remarks.append("the bytes differ")
+    return remarks + ([f"{entry.not_finite} not finite"] if entry.not_finite else [])

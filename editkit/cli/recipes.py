@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from editkit.cli.console import emit_json
+from editkit.cli.console import emit_json, write_line
 from editkit.cli.flags import Json
 
 app = typer.Typer(help="List and show the recipes that come with editkit.", no_args_is_help=True)
@@ -16,18 +16,18 @@ app = typer.Typer(help="List and show the recipes that come with editkit.", no_a
 @app.command("list")
 def list_all(json: Json = False) -> None:
     """List every recipe with what it is, those of one table together."""
+    from editkit.cli.table import print_table, prose, whole
     from editkit.recipes.catalogue import list_recipes
 
     recipes = list_recipes()
     if json:
         emit_json({"recipes": [{"name": recipe.name, "summary": recipe.summary} for recipe in recipes]})
         return
-    width = max(len(recipe.name) for recipe in recipes)
+    rows: list[tuple[str, ...]] = []
     for _, group in groupby(recipes, key=lambda recipe: recipe.group):
-        for recipe in group:
-            print(f"{recipe.name:<{width}}  {recipe.summary}")
-        print()
-    print("editkit recipes show NAME prints one, editkit edit --recipe NAME runs it.")
+        rows += [*((recipe.name, recipe.summary) for recipe in group), ()]
+    print_table([whole(), prose()], rows)
+    write_line("editkit recipes show NAME prints one, editkit edit --recipe NAME runs it.")
 
 
 @app.command()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.table import Table
-
 from editkit.api.carry_out import Edited
 from editkit.cli import next_step
 from editkit.cli.console import note, out, print_next
 from editkit.cli.session import Session
+from editkit.cli.table import figure, number, print_table, whole
 from editkit.patch.card import method_of, rows_of
 
 REMARKED = ("cells_left_out", "empty_columns", "zero_rows")
@@ -25,13 +24,19 @@ def print_edit(result: Edited, session: Session) -> None:
         out.print(f"[bold]{tower}[/bold]  {method_of(record['recipe'], tower)}", soft_wrap=True)
     for tower in record["towers"]["not_edited"]:
         out.print(f"The {tower} tower has no target: it is not edited.", style="yellow")
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for header in ("site", "selected", "of", "share", "mass"):
-        table.add_column(header, justify="left" if header == "site" else "right")
-    for row in rows_of(record["sites"]):
-        mass = f"{row['mass']:.2%}" if "mass" in row else "-"
-        table.add_row(row["site"], f"{row['count']:,}", f"{row['size']:,}", f"{row['share']:.2%}", mass)
-    out.print(table)
+    print_table(
+        [whole("site"), *map(number, ("selected", "of", "share", "mass"))],
+        [
+            (
+                row["site"],
+                f"{row['count']:,}",
+                f"{row['size']:,}",
+                f"{row['share']:.2%}",
+                figure(row.get("mass"), ".2%"),
+            )
+            for row in rows_of(record["sites"])
+        ],
+    )
     for line in remarks(record):
         out.print(line, style="yellow", soft_wrap=True)
     out.print(f"\n{_changed(result):,} weights changed. Patch: [bold]{result.folder}[/bold]", soft_wrap=True)

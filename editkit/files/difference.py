@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,39 @@ class TensorDifference:
         return self.dtypes[0] == self.dtypes[1] and self.shapes[0] == self.shapes[1] and self.count == 0
 
 
+@dataclass(frozen=True)
+class ModelDifference:
+    """Two models compared bit by bit: an entry for every tensor of either, by name."""
+
+    tensors: tuple[TensorDifference, ...]
+
+    @property
+    def differing(self) -> tuple[TensorDifference, ...]:
+        """The tensors that are not the same in both."""
+        return tuple(entry for entry in self.tensors if not entry.equal)
+
+    @property
+    def equal(self) -> bool:
+        """Whether every tensor is the same in both, every bit of it."""
+        return not self.differing
+
+
+def compare_models(place_a: Path, place_b: Path) -> ModelDifference:
+    """Compare the weights in two folders or files. Sharding does not matter.
+
+    Raises:
+        ModelError: one of them holds no weights, or they cannot be read.
+    """
+    a, b = Checkpoint.open(place_a), Checkpoint.open(place_b)
+    if not set(a.tensors) & set(b.tensors):
+        # a folder may hold the weights of two libraries: compare those that correspond
+        b = Checkpoint.open(place_b, holding=a.tensors)
+        a = Checkpoint.open(place_a, holding=b.tensors)
+    return ModelDifference(tuple(difference(a, b)))
+
+
 def difference(a: Checkpoint, b: Checkpoint) -> list[TensorDifference]:
-    """Compare every tensor of two checkpoints, in the order of their names. Sharding does not matter."""
+    """Compare every tensor of two checkpoints, in the order of their names."""
     shared = {key: info for key, info in a.tensors.items() if key in b.tensors}
     found = over_tensors(lambda key: _compare(a, b, key), shared, shared)
     for side, checkpoint in enumerate((a, b)):

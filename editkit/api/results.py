@@ -1,0 +1,63 @@
+"""Find the evaluations that were run, from Python, without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from editkit.errors import RecipeError
+from editkit.reports import store
+from editkit.reports.listing import Wanted, choose
+from editkit.reports.read import Stored, Unusable, collect
+
+
+@dataclass(frozen=True)
+class Results:
+    """Evaluations that were found: those that are wanted, newest first, and what stood in the way of others."""
+
+    runs: tuple[Stored, ...]
+    total: int
+    """How many there are, wanted or not."""
+    unusable: tuple[Unusable, ...]
+
+
+def results(
+    *places: str | Path,
+    evaluation: str | None = None,
+    model: str | None = None,
+    patch: str | None = None,
+    data: str | None = None,
+    since: str | datetime | None = None,
+) -> Results:
+    """List the evaluations that were run; a file that cannot be used is named, and harms no other.
+
+    Args:
+        places: folders with reports, or files; by default `editkit-runs`.
+        evaluation: only runs of this evaluation.
+        model: only runs whose base model's name or digest has this.
+        patch: only runs with a patch whose name or digest has this.
+        data: only runs whose data's name or fingerprint has this.
+        since: only runs from this day or time on, such as "2026-01-31".
+
+    Raises:
+        EditkitError: a place does not exist, or `since` is no date.
+
+    Example:
+        >>> for stored in results(evaluation="safeground", since="2026-01-31").runs:
+        ...     print(stored.path, stored.report["models"][0]["metrics"]["GS"]["value"])
+    """
+    wanted = Wanted(evaluation, model, patch, data, _time(since))
+    folders = [Path(place) for place in places] or ([store.RUNS] if store.RUNS.exists() else [])
+    found, unusable = collect(folders)
+    return Results(tuple(choose(found, wanted)), len(found), tuple(unusable))
+
+
+def _time(since: str | datetime | None) -> datetime | None:
+    """Read a day or a time; without a zone it is the local one."""
+    if since is None:
+        return None
+    try:
+        return (since if isinstance(since, datetime) else datetime.fromisoformat(since)).astimezone()
+    except ValueError as error:
+        raise RecipeError(f"--since {since} is no date.", "Write --since 2026-01-31 or 2026-01-31T18:00") from error
