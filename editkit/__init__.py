@@ -4,7 +4,7 @@ import editkit
 
 edited = editkit.edit("uwm", alpha=-1, tau=0.2)
 report = editkit.evaluate("safeground", patches=[edited.folder])
-editkit.Patch.load(edited.folder).apply("model-folder", "edited-model")
+editkit.apply(edited.folder, "model-folder", "edited-model")
 editkit.load("model-folder", patches=[edited.folder]).scores(images, captions)
 """
 

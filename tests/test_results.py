@@ -200,7 +200,7 @@ def test_no_runs_at_all_says_what_makes_one() -> None:
 
 def test_wrong_arguments_are_errors_of_two_lines() -> None:
     assert "no nowhere" in as_error(run("results", "nowhere"))
-    assert "--since soon is no date" in as_error(run("results", "--since", "soon"))
+    assert "--since soon is not a date" in as_error(run("results", "--since", "soon"))
 
 
 def test_a_link_to_nothing_is_no_run() -> None:

@@ -40,7 +40,7 @@ def carry_out(plan: Plan, *, output: Path | None = None, save: Path | None = Non
     """
     _check_places(plan, output or default_folder(plan), save)
     patch = free_on_oom(partial(make_patch, plan, stage))
-    folder = output or default_folder(plan)  # anew: a run beside this one may have taken the name meanwhile
+    folder = output or default_folder(plan)  # asked again: another run may have taken the name meanwhile
     patch.save(folder, write_card(patch.record, folder.name))
     saved = None
     if save is not None:
@@ -59,7 +59,7 @@ def _check_places(plan: Plan, folder: Path, save: Path | None) -> None:
         one, other = folder.resolve(), save.resolve()
         if one.is_relative_to(other) or other.is_relative_to(one):
             raise OutputError(
-                f"The patch ({folder}) and the edited model ({save}) cannot lie in one another.",
+                f"The patch ({folder}) and the edited model ({save}) cannot be one folder, or one inside the other.",
                 "Give -o and --save two folders side by side.",
             )
 

@@ -37,7 +37,7 @@ def export(
         form: csv, markdown, latex, clip-benchmark or model-index.
         output: a new file (clip-benchmark: folder); by default the text is only returned.
         metrics: of a table: its columns, in this order.
-        patch: of a model index: the edit that the card is of.
+        patch: of a model index: the edit that the card describes.
 
     Raises:
         EditkitError: a run cannot be used, does not hold what was asked for, or the output cannot be written.

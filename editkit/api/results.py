@@ -38,10 +38,10 @@ def results(
         model: only runs whose base model's name or digest has this.
         patch: only runs with a patch whose name or digest has this.
         data: only runs whose data's name or fingerprint has this.
-        since: only runs from this day or time on, such as "2026-01-31".
+        since: only runs since this day or time, such as "2026-01-31".
 
     Raises:
-        EditkitError: a place does not exist, or `since` is no date.
+        EditkitError: a place does not exist, or `since` is not a date.
 
     Example:
         >>> for stored in results(evaluation="safeground", since="2026-01-31").runs:
@@ -60,4 +60,4 @@ def _time(since: str | datetime | None) -> datetime | None:
     try:
         return (since if isinstance(since, datetime) else datetime.fromisoformat(since)).astimezone()
     except ValueError as error:
-        raise RecipeError(f"--since {since} is no date.", "Write --since 2026-01-31 or 2026-01-31T18:00") from error
+        raise RecipeError(f"--since {since} is not a date.", "Write --since 2026-01-31 or 2026-01-31T18:00") from error

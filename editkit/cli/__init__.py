@@ -81,8 +81,12 @@ def _version(asked: bool) -> None:
 @app.callback()
 def start(
     ctx: typer.Context,
-    plugin: Annotated[list[Path] | None, typer.Option(help="Load one plugin file; may be repeated.")] = None,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    plugin: Annotated[
+        list[Path] | None, typer.Option(help="Also load this plugin file; may be repeated.", metavar="FILE")
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Load single-file plugins before any command, and say in one line which plugins are broken."""
     for name in Session.start(ctx, tuple(plugin or ())).host.failures:

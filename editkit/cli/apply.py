@@ -15,15 +15,21 @@ from editkit.cli.session import Session
 if TYPE_CHECKING:
     from editkit.patch.patch import Applied
 
-PatchFolder = Annotated[Path, typer.Argument(help="A patch: the folder that `editkit edit` wrote.", show_default=False)]
+PatchFolder = Annotated[
+    Path, typer.Argument(help="A patch: the folder that `editkit edit` wrote.", metavar="PATCH", show_default=False)
+]
 Model = Annotated[
     str,
-    typer.Argument(help="A model folder, a .safetensors file, or a hub id org/name[@revision].", show_default=False),
+    typer.Argument(
+        help="A model folder, a .safetensors file, or a hub id org/name[@revision].",
+        metavar="MODEL",
+        show_default=False,
+    ),
 ]
 Output = Annotated[Path, typer.Option("-o", "--output", help="The new folder to write.", show_default=False)]
 OtherTensors = Annotated[
     bool,
-    typer.Option("--allow-other-tensors", help="Accept a model that differs in tensors the patch does not touch."),
+    typer.Option("--allow-other-tensors", help="Accept a model that differs in tensors that the patch does not touch."),
 ]
 
 

@@ -21,9 +21,12 @@ SHOWN = 40  # tensors; --json has all of them
 def diff(
     ctx: typer.Context,
     model_a: Annotated[
-        str, typer.Argument(help="A model folder, a .safetensors file or a hub id.", show_default=False)
+        str,
+        typer.Argument(help="A model folder, a .safetensors file or a hub id.", metavar="MODEL_A", show_default=False),
     ],
-    model_b: Annotated[str, typer.Argument(help="The model to compare it with.", show_default=False)],
+    model_b: Annotated[
+        str, typer.Argument(help="The model to compare it with.", metavar="MODEL_B", show_default=False)
+    ],
     json: Json = False,
 ) -> None:
     """Compare the weights of two models bit by bit. Exit code 0: all equal; 3: they differ."""

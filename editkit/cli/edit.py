@@ -25,24 +25,35 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
     def command(
         ctx: typer.Context,
         scorer: Annotated[str | None, typer.Option(help="How weights are scored. [default: uwm]")] = None,
-        alpha: Annotated[float | None, typer.Option(help="Factor of selected weights. [default: -1]")] = None,
+        alpha: Annotated[
+            float | None, typer.Option(help="What selected weights are multiplied by. [default: -1]")
+        ] = None,
         tau: Annotated[float | None, typer.Option(help="Share of the score mass to select. [default: 0.02]")] = None,
         selector: Annotated[str | None, typer.Option(help="How weights are selected. [default: adaptive]")] = None,
-        manipulator: Annotated[str | None, typer.Option(help="What they become. [default: scale]")] = None,
+        manipulator: Annotated[
+            str | None, typer.Option(help="What is done to selected weights. [default: scale]")
+        ] = None,
         model: flags.Model = None,
         data: flags.Data = None,
-        target: Annotated[list[str] | None, typer.Option(help="Sites: text:attn.out, vision:mlp.out[12:24].")] = None,
+        target: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="Sites to edit, such as text:attn.out or vision:mlp.out[12:24]; may be repeated.", metavar="TARGET"
+            ),
+        ] = None,
         vision_tower: Annotated[
-            str | None, typer.Option(help="Another model, whose vision tower takes this one's place.", metavar="MODEL")
+            str | None, typer.Option(help="Another model, whose vision tower replaces this one's.", metavar="MODEL")
         ] = None,
         text_tower: Annotated[
-            str | None, typer.Option(help="Another model, whose text tower takes this one's place.", metavar="MODEL")
+            str | None, typer.Option(help="Another model, whose text tower replaces this one's.", metavar="MODEL")
         ] = None,
         recipe: flags.RecipeFile = None,
         settings: flags.Settings = None,
-        output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the patch.")] = None,
-        save: Annotated[Path | None, typer.Option(help="Also write the edited model here.")] = None,
-        dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop at the plan.")] = False,
+        output: Annotated[
+            Path | None, typer.Option("-o", "--output", help="New folder for the patch. [default: in editkit-runs]")
+        ] = None,
+        save: Annotated[Path | None, typer.Option(help="Also write the edited model, to this new folder.")] = None,
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan, as `plan` does.")] = False,
         json: flags.Json = False,
         limit: flags.Limit = None,
         concepts: flags.Concepts = None,

@@ -33,16 +33,17 @@ app = typer.Typer(
 )
 
 
-@app.command("list")
+@app.command("list", short_help="List runs, newest first.")
 def list_runs(
     folders: Annotated[
-        list[Path] | None, typer.Argument(help="Folders with reports, or files. [default: editkit-runs]")
+        list[Path] | None,
+        typer.Argument(help="Folders with reports, or files. [default: editkit-runs]", metavar="FOLDER"),
     ] = None,
     evaluation: Annotated[str | None, typer.Option(help="Only runs of this evaluation.")] = None,
     model: Annotated[str | None, typer.Option(help="Only runs whose base model's name or digest has this.")] = None,
     patch: Annotated[str | None, typer.Option(help="Only runs with a patch whose name or digest has this.")] = None,
     data: Annotated[str | None, typer.Option(help="Only runs whose data's name or fingerprint has this.")] = None,
-    since: Annotated[str | None, typer.Option(help="Only runs from this day or time on: 2026-01-31.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only runs since this day or time: 2026-01-31.")] = None,
     json: Json = False,
 ) -> None:
     """List runs, newest first, with their headline metrics; a file that cannot be used is named on stderr.
@@ -61,20 +62,22 @@ def list_runs(
         _print(stored)
     _name(found.unusable)
     if not found.total:
-        note("No runs here. `editkit eval safeground` writes one.")
+        note("There are no runs here yet. `editkit eval safeground` makes one.")
     elif len(found.runs) < found.total:
         note(f"{len(found.runs)} of {found.total} runs.")
 
 
-@app.command()
+@app.command(short_help="Write runs as a table, or for other programs.")
 def export(
     runs: Annotated[
-        list[str], typer.Argument(metavar="RUN ...", help="Runs by name, their files, or folders.", show_default=False)
+        list[str], typer.Argument(metavar="RUN", help="Runs by name, their files, or folders.", show_default=False)
     ],
-    form: Annotated[Form, typer.Option("--format", help="What to write.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="A new file; clip-benchmark: folder.")] = None,
-    metrics: Annotated[str | None, typer.Option(help="Tables: these columns, in this order: a,b.")] = None,
-    patch: Annotated[str | None, typer.Option(help="model-index: the edit that the card is of.")] = None,
+    form: Annotated[Form, typer.Option("--format", help="The format to write.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A new file; for clip-benchmark, a new folder.")
+    ] = None,
+    metrics: Annotated[str | None, typer.Option(help="Of a table: these columns, in this order: a,b.")] = None,
+    patch: Annotated[str | None, typer.Option(help="Of a model index: the edit that the card describes.")] = None,
 ) -> None:
     """Export runs: tables in the paper's column order, CLIP_benchmark's JSON, or metadata of a model card.
 

@@ -15,7 +15,7 @@ from editkit.cli.session import Session
 
 def show(
     ctx: typer.Context,
-    patches: Annotated[list[Path], typer.Argument(metavar="PATCH ...", help="Patch folders.", show_default=False)],
+    patches: Annotated[list[Path], typer.Argument(metavar="PATCH", help="Patch folders.", show_default=False)],
     json: Json = False,
 ) -> None:
     """Show what a patch is: its recipe, and per site what was selected; of several, how far they chose the same."""
