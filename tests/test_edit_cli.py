@@ -255,6 +255,14 @@ def test_each_site_is_printed_with_count_share_and_mass_and_then_the_next_comman
     assert lines[-1] == f"Next: editkit eval safeground --data pairs:{pairs} --patch {plain.patch}"
 
 
+def test_names_are_printed_as_they_are_whatever_brackets_are_in_them(tmp_path: Path) -> None:
+    patch = tmp_path / "[bold] and [x]"
+    lines = done("edit", "--scorer", "magnitude", "--workers", 0, "-o", patch).out.splitlines()
+    assert lines[-2].endswith(f" weights changed. Patch: {patch}")
+    assert lines[-1] == f"Next: editkit eval safeground --patch '{patch}'"
+    assert done("show", patch).out.startswith(f"Patch {patch}\n")
+
+
 def test_json_is_one_object_with_the_record(plain: Edited, pairs: Path, tmp_path: Path) -> None:
     flags = ("--model", plain.model, "--data", pairs, "--tau", 0.1, "--workers", 0)
     result = done("edit", *flags, "-o", tmp_path / "p", "--json").json

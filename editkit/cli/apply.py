@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from editkit.cli import next_step
-from editkit.cli.console import emit_json, note, out, print_next
+from editkit.cli.console import emit_json, note, print_next, write_line
 from editkit.cli.flags import Json
 from editkit.cli.session import Session
 
@@ -89,6 +89,6 @@ def _report(done: str, applied: Applied, ready: list[str], *, as_json: bool) -> 
     if applied.left_out:
         note(f"Left out, because they hold unedited weights: {', '.join(applied.left_out)}")
     counts = f"{applied.weights:,} weights in {applied.tensors} tensor{'' if applied.tensors == 1 else 's'}"
-    out.print(f"{done}: {counts}. Written to {applied.output}.", markup=False, soft_wrap=True)
+    write_line(f"{done}: {counts}. Written to {applied.output}.")
     for command in ready:
         print_next(command)

@@ -9,6 +9,7 @@ import warnings
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -21,7 +22,7 @@ def emit_json(result: Any) -> None:
 
 def note(message: str) -> None:
     """Print a dim line to stderr, for what the user should know but did not ask for."""
-    err.print(message, style="dim", markup=False)
+    err.print(message, style="dim", markup=False, soft_wrap=True)
 
 
 def quiet_libraries() -> None:
@@ -36,9 +37,9 @@ def quiet_libraries() -> None:
 
 def print_next(command: str) -> None:
     """Print a command to type next."""
-    out.print(f"Next: {command}", markup=False, soft_wrap=True)
+    write_line(f"Next: {command}")
 
 
-def write_line(text: str = "", style: str = "") -> None:
+def write_line(text: str | Text = "", style: str = "") -> None:
     """Print one line; a long path is never cut, since it is there to be copied."""
     out.print(text, style=style, markup=False, soft_wrap=True)

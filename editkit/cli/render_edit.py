@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
+
+from rich.text import Text
 
 from editkit.api.carry_out import Edited
 from editkit.cli import next_step
-from editkit.cli.console import note, out, print_next
+from editkit.cli.console import note, print_next, write_line
 from editkit.cli.session import Session
 from editkit.cli.table import figure, number, print_table, whole
 from editkit.patch.card import method_of, rows_of
@@ -21,31 +24,29 @@ def print_edit(result: Edited, session: Session) -> None:
     for line in result.plan.files.notes:
         note(line)
     for tower in record["towers"]["edited"]:
-        out.print(f"[bold]{tower}[/bold]  {method_of(record['recipe'], tower)}", soft_wrap=True)
+        write_line(Text.assemble((tower, "bold"), f"  {method_of(record['recipe'], tower)}"))
     for tower in record["towers"]["not_edited"]:
-        out.print(f"The {tower} tower has no target: it is not edited.", style="yellow")
-    print_table(
-        [whole("site"), *map(number, ("selected", "of", "share", "mass"))],
-        [
-            (
-                row["site"],
-                f"{row['count']:,}",
-                f"{row['size']:,}",
-                f"{row['share']:.2%}",
-                figure(row.get("mass"), ".2%"),
-            )
-            for row in rows_of(record["sites"])
-        ],
-    )
+        write_line(f"The {tower} tower has no target: it is not edited.", "yellow")
+    rows = map(_site_row, rows_of(record["sites"]))
+    print_table([whole("site"), *map(number, ("selected", "of", "share", "mass"))], rows)
     for line in remarks(record):
-        out.print(line, style="yellow", soft_wrap=True)
-    out.print(f"\n{_changed(result):,} weights changed. Patch: [bold]{result.folder}[/bold]", soft_wrap=True)
-    if result.saved is not None:
-        out.print(f"Edited model: [bold]{result.saved.output}[/bold]", soft_wrap=True)
-        if result.saved.left_out:
-            out.print(f"Left out, since unedited: {', '.join(result.saved.left_out)}", soft_wrap=True)
+        write_line(line, "yellow")
+    _print_places(result)
     measured = next_step.evaluate_patches(record, [result.folder])
     print_next(session.command(*(measured or next_step.apply_patch(record, result.folder))))
+
+
+def _site_row(site: Mapping[str, Any]) -> list[str]:
+    mass = figure(site.get("mass"), ".2%")
+    return [site["site"], f"{site['count']:,}", f"{site['size']:,}", f"{site['share']:.2%}", mass]
+
+
+def _print_places(result: Edited) -> None:
+    write_line(Text.assemble(f"\n{_changed(result):,} weights changed. Patch: ", (str(result.folder), "bold")))
+    if result.saved is not None:
+        write_line(Text.assemble("Edited model: ", (str(result.saved.output), "bold")))
+        if result.saved.left_out:
+            write_line(f"Left out, because they hold unedited weights: {', '.join(result.saved.left_out)}")
 
 
 def remarks(record: dict[str, Any]) -> list[str]:

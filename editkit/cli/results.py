@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from editkit.cli.console import emit_json, err, note, write_line
+from editkit.cli.console import emit_json, note, write_line
 from editkit.cli.flags import Json, words
 from editkit.reports.forms import Form
 
@@ -111,4 +111,4 @@ def _print(stored: Stored) -> None:
 
 def _name(unusable: Sequence[Unusable]) -> None:
     for entry in unusable:
-        err.print(f"{entry.path} {entry.reason}", style="dim", markup=False, soft_wrap=True)
+        note(f"{entry.path} {entry.reason}")
