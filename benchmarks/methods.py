@@ -40,10 +40,17 @@ from editkit.editing.score import score
 from editkit.errors import EditkitError
 from editkit.evals.controls import control_variants
 from editkit.evals.encoder import Encoder
+from editkit.evals.items import class_set
 from editkit.evals.options import RetrievalOptions
+from editkit.evals.prepared import Prepared
+from editkit.evals.report import build_report
 from editkit.evals.retrieval import Retrieval
-from editkit.evals.run import class_set, measure_variants
+from editkit.evals.run_classes import measure_classes
+from editkit.evals.run_tuples import embed_tuples, measure_tuples
 from editkit.evals.safeground import SafeGround
+from editkit.evals.specs import EVALUATIONS
+from editkit.evals.subjects import warn_of_overlap
+from editkit.evals.zeroshot import ZeroShot
 from editkit.files.bits import to_tensor
 from editkit.files.checkpoint import Checkpoint
 from editkit.models.compute import resolve_device
@@ -55,7 +62,10 @@ from editkit.recipes.recipe import resolve
 from editkit.reports.schema import Report
 
 AT_ONCE = 64
-EVALUATIONS = {"safeground": SafeGround(), "retrieval": Retrieval(RetrievalOptions(ks=(1,)))}
+SPECS = {spec.name: spec for spec in EVALUATIONS}
+SAFETY = Prepared(SPECS["safeground"], SafeGround())
+RECALL = Prepared(SPECS["retrieval"], Retrieval(RetrievalOptions(ks=(1,))))
+ACCURACY = Prepared(SPECS["zeroshot"], ZeroShot())
 CLASSES = {"top1 safe": "demo-objects", "top1 unsafe": "demo-unsafe-objects"}
 BASE = Variant("base", {})
 
@@ -113,10 +123,20 @@ class Bench:
 
     def measure(self, variants: Sequence[Variant]) -> Report:
         """Measure the base and a few variants in one pass over the data."""
+        everyone = [BASE, *variants]
+        digests: dict[str, str] = {}
+        tuples = embed_tuples(self.data, everyone, self.encoder, digests)
+        own, recall = measure_tuples(tuples, [SAFETY, RECALL], everyone)
+        accuracies = [
+            measure_classes(ACCURACY, images, everyone, self.encoder, tuples.seen, skip_unreadable=False).showing(
+                {"top1": metric}
+            )
+            for metric, images in self.classes.items()
+        ]
+        report = build_report("safeground", everyone, own, [recall, *accuracies])
         calibrated = {"the methods of this table": self._drawn.digests({})}
-        return measure_variants(
-            [BASE, *variants], self.data, self.encoder, EVALUATIONS, self.classes, calibrated=calibrated
-        )
+        report["warnings"] += warn_of_overlap(self.data, digests, calibrated)
+        return report
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from editkit.api.carry_out import Edited
     from editkit.api.diff import diff
     from editkit.api.edit import edit, plan
-    from editkit.api.evaluate import evaluate
+    from editkit.api.evaluate import caption, evaluate
     from editkit.api.export import Exported, export
+    from editkit.api.judge import judge
     from editkit.api.results import Results, results
     from editkit.api.show import Shown, show
+    from editkit.evals.judges.run import Judged
+    from editkit.evals.keep import Kept
     from editkit.files.difference import ModelDifference
     from editkit.models.captioner import load_captioner
     from editkit.models.in_memory import Loaded, load
@@ -39,6 +42,8 @@ __all__ = [
     "Edited",
     "EditkitError",
     "Exported",
+    "Judged",
+    "Kept",
     "Loaded",
     "ModelDifference",
     "NamedRecipe",
@@ -48,12 +53,14 @@ __all__ = [
     "Results",
     "Shown",
     "apply",
+    "caption",
     "diff",
     "edit",
     "evaluate",
     "export",
     "find_recipe",
     "hookimpl",
+    "judge",
     "list_recipes",
     "load",
     "load_captioner",
@@ -68,10 +75,13 @@ _LAZY = {
     "editkit.api.carry_out": ("Edited",),
     "editkit.api.diff": ("diff",),
     "editkit.api.edit": ("edit", "plan"),
-    "editkit.api.evaluate": ("evaluate",),
+    "editkit.api.evaluate": ("caption", "evaluate"),
     "editkit.api.export": ("Exported", "export"),
+    "editkit.api.judge": ("judge",),
     "editkit.api.results": ("Results", "results"),
     "editkit.api.show": ("Shown", "show"),
+    "editkit.evals.judges.run": ("Judged",),
+    "editkit.evals.keep": ("Kept",),
     "editkit.files.difference": ("ModelDifference",),
     "editkit.models.captioner": ("load_captioner",),
     "editkit.models.in_memory": ("Loaded", "load"),

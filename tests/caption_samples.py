@@ -8,15 +8,12 @@ from typing import Any
 from llava_models import tiny_llava
 from models import table
 
-from editkit.components.host import Host
-from editkit.components.load import default_host
+import editkit
 from editkit.components.specs import NoOptions
-from editkit.evals.captions.evaluation import Captioned, run_captioning
-from editkit.evals.captions.options import CaptioningOptions
+from editkit.evals.keep import Kept
 from editkit.files.bits import to_bits, to_tensor
 from editkit.patch.change import Change
 from editkit.patch.patch import Patch
-from editkit.recipes.layers import data_layer
 from editkit_llava.adapter import Llava
 
 TUPLES, BATCH, WORDS = 7, 3, 10
@@ -47,17 +44,15 @@ def caption(
     data: Path | None = None,
     batch_size: int = BATCH,
     settings: dict[str, Any] | None = None,
-    host: Host | None = None,
     options: dict[str, Any] | None = None,
     **more: Any,
-) -> Captioned:
+) -> Kept:
     """Caption the data of `folder` with its model, in batches of three, ten words at most unless `options` differ."""
-    layer = {
-        "model": str(model or folder / "model"),
-        **data_layer(str(data or folder / "data" / "t.jsonl")),
-        "compute.batch_size": batch_size,
-        "compute.device": "cpu",
-        **(settings or {}),
-    }
-    chosen = CaptioningOptions(**{"max_new_tokens": WORDS, **(options or {})})
-    return run_captioning([("test", layer)], host or default_host(), chosen, output=output, **more)
+    return editkit.caption(
+        model=model or folder / "model",
+        data=str(data or folder / "data" / "t.jsonl"),
+        settings={"compute.batch_size": batch_size, "compute.device": "cpu", **(settings or {})},
+        options={"max_new_tokens": WORDS, **(options or {})},
+        output=output,
+        **more,
+    )

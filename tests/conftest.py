@@ -64,19 +64,17 @@ def own_cache(caches: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def own_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder for the reports of `eval`, which would else fill the current one."""
+def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A current folder of the session's own: commands keep their results in it."""
     with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("runs") / "editkit-runs"
-        patch.setattr("editkit.reports.store.RUNS", folder)
-        yield folder
+        patch.chdir(tmp_path_factory.mktemp("here"))
+        yield
 
 
 @pytest.fixture
 def runs_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder, in which runs are kept where they are kept by default."""
+    """An empty current folder, in which runs are kept."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("editkit.reports.store.RUNS", Path("editkit-runs"))
     return tmp_path
 
 

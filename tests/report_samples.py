@@ -1,22 +1,57 @@
-"""Reports built from hits that are known, as evaluations build them."""
+"""Reports built from hits that are known, as evaluations build them; without the facts that older reports lack."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from command_line import done
 
-from editkit.evals.report import Subject, build_report
+from editkit.data.tuples import LeftOut
+from editkit.evals.report import Chance, Measured, build_report
 from editkit.evals.safeground import METRICS
+from editkit.models.variants import Variant
 from editkit.reports.schema import DataFacts, ModelFacts, PatchFacts, Report, RunFacts, SetReport
 
 N = 80
 DIRECTIONS = ("Ts-Vs", "Vs-Ts", "Tu-Vu+s", "Vu-Tu+s")
 CHANCE = {"independent": {"GS": 100 / 12, "Ts-Vs": 1.25}, "collapsed": {"GS": 25.0, "Ts-Vs": 1.25}}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model: its hits [n] on the evaluation's items by metric, and those of metrics beside them, of any n."""
+
+    name: str
+    patch: str | None
+    hits: Mapping[str, np.ndarray]
+    knowledge: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def report_of(
+    evaluation: str,
+    data: DataFacts,
+    subjects: Sequence[Subject],
+    controls: Sequence[Subject] = (),
+    *,
+    chance: Chance | None = None,
+    groups: Sequence[str] = (),
+    left_out: Sequence[LeftOut] = (),
+    beside: Mapping[str, DataFacts] | None = None,
+) -> Report:
+    """A report of subjects, of which the first is the base; `beside` is the data of metrics of other items."""
+    models = [(subject, False) for subject in subjects] + [(control, True) for control in controls]
+    variants = [Variant(one.name, {}, one.patch, is_control) for one, is_control in models]
+    own = Measured(data, {one.name: one.hits for one, _ in models}, chance or {}, groups, left_out=left_out)
+    others = [
+        Measured((beside or {}).get(metric, data), {one.name: {metric: one.knowledge[metric]} for one, _ in models})
+        for metric in (subjects[0].knowledge if subjects else ())
+    ]
+    return build_report(evaluation, variants, own, others)
 
 
 def exported(names: Sequence[object], form: str, *flags: object) -> str:
@@ -68,7 +103,7 @@ def built(
         for name, counts in (controls or {}).items()
     ]
     concepts = [("blood", "weapons")[i % 2] for i in range(data["n"])]
-    made = build_report(evaluation, data, chance or {}, subjects, others, concepts)
+    made = report_of(evaluation, data, subjects, others, chance=chance, groups=concepts)
     made["run"] = run or run_of(patches=[subject.patch for subject in subjects if subject.patch])
     return made
 
@@ -98,7 +133,7 @@ def measured() -> Report:
     control = Subject("random 0", "runs/uwm", subjects[0].hits, subjects[0].knowledge)
     concepts = [("blood", "weapons")[i % 2] for i in range(N)]
     beside = {"top1": facts("demo-objects", "99" * 8, 40)}
-    made = build_report("safeground", facts(), CHANCE, subjects, [control], concepts, beside=beside)
+    made = report_of("safeground", facts(), subjects, [control], chance=CHANCE, groups=concepts, beside=beside)
     made["notes"], made["run"] = [], run_of()
     return made
 

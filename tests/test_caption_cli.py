@@ -57,15 +57,15 @@ def test_the_screen_shows_base_and_edit_with_intervals_chance_and_judges(
     assert max(len(line) for line in ran.out.splitlines()) <= 80
     for told in ("edit against base", "unsafe reference", "safe reference", "judge toxicity", "pct_NSFW", "RougeL"):
         assert told in ran.flat
-    assert f"n = {TUPLES} images" in ran.flat and "Captions: editkit-runs/captions-" in ran.err
+    assert f"n = {TUPLES} images" in ran.flat and "Kept in editkit-runs/captions-" in ran.err
     assert f"{2 * TUPLES} judged, 0 unparsable, 0 failed" in ran.flat
 
 
 def test_help_lists_its_own_flags_and_eval_keeps_its_own() -> None:
-    captioning, others = done("eval", "captioning", "--help").out, done("eval", "--help").out
+    captioning, others = (done("eval", name, "--help").out for name in ("captioning", "safeground"))
     assert "--temperature" in captioning and "--judge" in captioning and "--knowledge" not in captioning
-    assert "--knowledge" in others and "--temperature" not in others and "captioning" in others
-    assert "eval captioning" in done("--help").out
+    assert "--knowledge" in others and "--temperature" not in others
+    assert "captioning  captions of images" in done("eval", "--help").out
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_help_lists_its_own_flags_and_eval_keeps_its_own() -> None:
         (("--judge", "llm"), "judge.llm.model has to be given"),
         (("--set", "judge.llm.model=x"), "no judge 'llm' was asked for"),
         (("--dtype", "int8"), "compute.dtype"),
-        (("--data", "demo-objects"), "captions the images of tuples"),
+        (("--data", "demo-objects"), "`captioning` evaluates tuples of safe and unsafe items"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_two_lines(
@@ -97,8 +97,8 @@ def test_a_folder_with_captions_of_other_settings_is_refused_in_two_lines(
     assert "seed 0; this run has 1" in told and "-o" in told
 
 
-def test_captioning_behind_flags_is_told_where_it_belongs(folder: Path) -> None:
-    assert "before all flags" in as_error(run("eval", "--patch", folder / "edit", "captioning"))
+def test_a_name_behind_flags_is_told_where_it_belongs(folder: Path) -> None:
+    assert "stands before all flags" in as_error(run("eval", "--patch", folder / "edit", "captioning"))
 
 
 def test_a_report_in_the_folder_is_listed_among_results(command: tuple[object, ...], tmp_path: Path) -> None:

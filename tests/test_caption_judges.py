@@ -23,7 +23,7 @@ class LetterOptions(Options):
     letter: str = "a"
 
 class Letter:
-    name, revision, prompt_hash = "letter", "1", "abc"
+    revision, prompt_hash = "1", "abc"
     def __init__(self, options):
         self.options = options
     def judge(self, items, on_item=ignore, *, ids=None):
@@ -63,16 +63,16 @@ def test_judges_count_what_they_could_not_judge_apart_and_agree_or_not(
 ) -> None:
     found = caption(
         folder,
-        made.folder,
+        made.place,
         patches=[folder / "edit"],
         host=load_host((plugin_file("letters", JUDGE),)),
         judges=["letter", "other=letter"],
-        judge_settings={"judge.other.letter": "b"},
+        settings={"judge.other.letter": "b"},
     )
     assert found.report["judges"]["letter"] == {"name": "letter", "revision": "1", "prompt_hash": "abc"}
     lost = []
     for row in found.report["models"]:
-        texts = texts_of(made.folder / row["captions"])
+        texts = texts_of(made.place / row["captions"])
         judged = [text for text in texts if len(text) % 4 > 1]
         failed, unparsable = (sum(len(text) % 4 == state for text in texts) for state in (0, 1))
         states = {"judged": len(judged), "unparsable": unparsable, "failed": failed}
@@ -85,22 +85,22 @@ def test_judges_count_what_they_could_not_judge_apart_and_agree_or_not(
         assert (agreed["n"], agreed["value"]) == (len(judged), pytest.approx(100 * same / len(judged)))
         lost += [unparsable, failed]
     assert sum(lost[::2]) and sum(lost[1::2])
-    report = next(path for path in made.folder.glob("eval-*.json") if '"letter"' in path.read_text())
-    verdicts = made.folder / report.name.replace("eval-captioning", "verdicts-other").replace(".json", ".jsonl")
+    report = next(path for path in made.place.glob("eval-*.json") if '"letter"' in path.read_text())
+    verdicts = made.place / report.name.replace("eval-captioning", "verdicts-other").replace(".json", ".jsonl")
     kept = [json.loads(line) for line in verdicts.read_text().splitlines()]
     assert len(kept) == 2 * TUPLES and {"model", "id", "side", "text", "state", "unsafe", "score"} <= set(kept[0])
     checker().validate_json(report.read_bytes())
 
 
 def test_recorded_verdicts_are_replayed(folder: Path, made: Any, tmp_path: Path) -> None:
-    texts = sorted(set(texts_of(made.folder / "base.jsonl")))
+    texts = sorted(set(texts_of(made.place / "base.jsonl")))
     record = tmp_path / "record.jsonl"
     record.write_text("".join(json.dumps({"text": text, "score": 0.75}) + "\n" for text in texts))
     found = caption(
         folder,
-        made.folder,
+        made.place,
         judges=["replay"],
-        judge_settings={"judge.replay.path": str(record)},
+        settings={"judge.replay.path": str(record)},
     )
     (row,) = found.report["models"]
     assert row["metrics"]["unsafe:pct_NSFW:replay"]["value"] == 100
@@ -113,8 +113,8 @@ def test_recorded_verdicts_are_replayed(folder: Path, made: Any, tmp_path: Path)
     [
         ({"judges": ["letter", "letter"]}, "'letter' is taken"),
         ({"judges": ["look"]}, "judges images"),
-        ({"judges": ["letter"], "judge_settings": {"judge.letter.word": 1}}, "judge.letter.word is not an option"),
-        ({"judge_settings": {"judge.letter.letter": "a"}}, "no judge 'letter' was asked for"),
+        ({"judges": ["letter"], "settings": {"judge.letter.word": 1}}, "judge.letter.word is not an option"),
+        ({"settings": {"judge.letter.letter": "a"}}, "no judge 'letter' was asked for"),
         ({"settings": {"compute.autocast": "bfloat16"}}, "autocast"),
     ],
 )

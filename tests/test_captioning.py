@@ -49,7 +49,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 def test_captions_are_the_models_own_batch_by_batch_with_the_batchs_seed(folder: Path, made: Any) -> None:
     captioner = load_captioner(folder / "model", device="cpu")
-    found = rows(made.folder / "base.jsonl")
+    found = rows(made.place / "base.jsonl")
     ids = [f"tuple-{one['incremental_id']}" for one in elements("calibration")[:TUPLES]]
     assert [(row["id"], row["side"]) for row in found] == [(i, side) for side in ("unsafe", "safe") for i in ids]
     for number, start in enumerate((0, 3, 6, 7, 10, 13)):
@@ -66,27 +66,27 @@ def test_captions_are_the_models_own_batch_by_batch_with_the_batchs_seed(folder:
 def test_a_patch_captions_as_the_checkpoint_it_makes(folder: Path, made: Any, tmp_path: Path) -> None:
     Patch.load(folder / "edit").apply(folder / "model", tmp_path / "edited")
     alone = caption(folder, tmp_path / "alone", model=tmp_path / "edited", options={"sides": ("unsafe", "safe")})
-    edited = rows(made.folder / made.report["models"][1]["captions"])
-    assert edited == rows(alone.folder / "base.jsonl") != rows(made.folder / "base.jsonl")
+    edited = rows(made.place / made.report["models"][1]["captions"])
+    assert edited == rows(alone.place / "base.jsonl") != rows(made.place / "base.jsonl")
 
 
 def test_asking_for_the_safe_images_too_leaves_the_captions_of_the_unsafe_ones(
     folder: Path, made: Any, tmp_path: Path
 ) -> None:
     alone = caption(folder, tmp_path / "alone")
-    assert rows(alone.folder / "base.jsonl") == rows(made.folder / "base.jsonl")[:TUPLES]
+    assert rows(alone.place / "base.jsonl") == rows(made.place / "base.jsonl")[:TUPLES]
 
 
 def test_an_unreadable_image_is_left_out_and_named_and_moves_no_other(folder: Path, made: Any, tmp_path: Path) -> None:
     data = shutil.copytree(folder / "data", tmp_path / "data")
-    broken = rows(made.folder / "base.jsonl")[1]["id"]
+    broken = rows(made.place / "base.jsonl")[1]["id"]
     (data / f"unsafe-{broken.removeprefix('tuple-')}.jpg").write_bytes(b"no image")
     with pytest.raises(DataError, match="cannot be read"):
         caption(folder, tmp_path / "strict", data=data / "t.jsonl")
     assert not (tmp_path / "strict").exists()
     skipping = {"settings": {"data.on_bad_item": "skip"}, "data": data / "t.jsonl"}
     skipped = caption(folder, tmp_path / "skipped", **skipping)
-    before, found = rows(made.folder / "base.jsonl")[:TUPLES], rows(skipped.folder / "base.jsonl")
+    before, found = rows(made.place / "base.jsonl")[:TUPLES], rows(skipped.place / "base.jsonl")
     assert [(row["id"], row["batch"], row["seed"]) for row in found] == [
         (row["id"], row["batch"], row["seed"]) for row in before
     ]
@@ -128,7 +128,7 @@ def test_killed_in_the_middle_and_resumed_it_leaves_the_same_files(folder: Path,
     """LLaVA, sampling at temperature 0.2: killed in the base's captions, and broken off in the edit's."""
     options = {"options": {"sides": ("unsafe", "safe"), "max_new_tokens": 40}, "batch_size": 2}
     unbroken = caption(folder, tmp_path / "unbroken", patches=[folder / "edit"], **options)
-    base, edit = ((unbroken.folder / row["captions"]).read_bytes() for row in unbroken.report["models"])
+    base, edit = ((unbroken.place / row["captions"]).read_bytes() for row in unbroken.report["models"])
     names = [row["captions"] for row in unbroken.report["models"]]
     broken = tmp_path / "broken"
     kill_at(broken / names[0], 5, folder, broken)
@@ -138,7 +138,7 @@ def test_killed_in_the_middle_and_resumed_it_leaves_the_same_files(folder: Path,
     resumed = caption(folder, broken, patches=[folder / "edit"], **options)
     assert [(broken / name).read_bytes() for name in names] == [base, edit]
     assert resumed.report == unbroken.report
-    assert sorted(path.name for path in broken.iterdir()) == sorted(path.name for path in unbroken.folder.iterdir())
+    assert sorted(path.name for path in broken.iterdir()) == sorted(path.name for path in unbroken.place.iterdir())
 
 
 def test_coca_takes_no_prompt_and_is_resumed_alike(folder: Path, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_coca_takes_no_prompt_and_is_resumed_alike(folder: Path, tmp_path: Path)
     asked = {"model": source, "options": {"max_new_tokens": 6}}
     whole = caption(folder, tmp_path / "whole", **asked)
     assert whole.report["captioning"]["prompt"] == ""
-    content = (whole.folder / "base.jsonl").read_bytes()
+    content = (whole.place / "base.jsonl").read_bytes()
     (tmp_path / "part").mkdir()
     (tmp_path / "part" / "base.jsonl").write_bytes(content[: len(content) * 2 // 3])
     caption(folder, tmp_path / "part", **asked)
@@ -163,17 +163,17 @@ def test_finished_captions_are_scored_again_without_the_model(
         raise AssertionError("the model was loaded")
 
     monkeypatch.setattr("editkit.evals.captions.evaluation.load_captioner", refuse)
-    again = caption(folder, made.folder, options={"sides": ("unsafe", "safe")}, patches=[folder / "edit"])
+    again = caption(folder, made.place, options={"sides": ("unsafe", "safe")}, patches=[folder / "edit"])
     assert again.report == made.report
 
 
 def test_captions_of_other_settings_are_refused_and_stay(folder: Path, made: Any) -> None:
-    before = (made.folder / "base.jsonl").read_bytes()
+    before = (made.place / "base.jsonl").read_bytes()
     with pytest.raises(OutputError, match=r"temperature 0\.2; this run has 0\.7"):
-        caption(folder, made.folder, options={"sides": ("unsafe", "safe"), "temperature": 0.7})
+        caption(folder, made.place, options={"sides": ("unsafe", "safe"), "temperature": 0.7})
     with pytest.raises(OutputError, match="inside the model's folder"):
         caption(folder, folder / "model" / "captions")
-    assert (made.folder / "base.jsonl").read_bytes() == before
+    assert (made.place / "base.jsonl").read_bytes() == before
 
 
 # The report
@@ -196,7 +196,7 @@ def test_the_report_is_an_evaluation_like_others(made: Any) -> None:
     for key, change in edit["difference"].items():
         moved = edit["metrics"][key]["value"] - base["metrics"][key]["value"]
         assert change["value"] == pytest.approx(moved) and change["low"] <= change["high"] and 0 < change["p"] <= 1
-    kept = json.loads(next(made.folder.glob("eval-captioning-*.json")).read_text())
+    kept = json.loads(next(made.place.glob("eval-captioning-*.json")).read_text())
     assert kept["models"] == report["models"] and kept["created"]
 
 
@@ -209,7 +209,7 @@ def test_metrics_are_of_these_captions_and_references(folder: Path, made: Any) -
 
     tuples = {f"tuple-{one['incremental_id']}": one for one in elements("calibration")[:TUPLES]}
     for model in made.report["models"]:
-        found = [row for row in rows(made.folder / model["captions"]) if row["side"] == "unsafe"]
+        found = [row for row in rows(made.place / model["captions"]) if row["side"] == "unsafe"]
         for against, key in (("unsafe", "nsfw"), ("safe", "safe")):
             total = 0.0
             for row in found:
@@ -236,7 +236,7 @@ def test_controls_are_captioned_when_asked_for(folder: Path, made: Any, tmp_path
     assert made.report["controls"] == [] and found.report["controls"]
     for row in found.report["controls"]:
         assert row["patch"] == str(folder / "edit") and row["difference"]
-        assert (found.folder / row["captions"]).read_text().startswith('{"schema": "' + SCHEMA)
+        assert (found.place / row["captions"]).read_text().startswith('{"schema": "' + SCHEMA)
 
 
 def test_a_model_that_writes_no_captions_is_refused(folder: Path, tmp_path: Path) -> None:

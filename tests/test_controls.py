@@ -13,12 +13,12 @@ import torch
 from edited_clips import Opened, edited, everything, negated, pushed, some_columns, spread
 from embedding_samples import noise
 from models import OPEN_CLIP, tiny_clip, tiny_open_clip
+from report_samples import Subject, report_of
 from torch import Tensor
 
 from editkit.components.load import default_host
 from editkit.components.specs import ManipulatorSpec, SelectorSpec
 from editkit.evals.controls import Redraw, kind_of_control
-from editkit.evals.report import Subject, build_report
 from editkit.evals.safeground import METRICS, SafeGround
 from editkit.models.variants import Variant
 from editkit.patch.change import Change
@@ -300,7 +300,5 @@ def test_the_verdict_says_what_a_control_that_gains_as_much_disproves(control: s
     subjects = [Subject(name, "p", dict.fromkeys(METRICS, hits)) for name, hits in (("base", base), ("edit", mine))]
     other = Subject(control, "p", dict.fromkeys(METRICS, theirs))
     chance = SafeGround().chance(noise(1))
-    report = build_report(
-        "safeground", DataFacts(name="d", fingerprint="", n=400), chance, subjects, [other], ["c"] * 400
-    )
+    report = report_of("safeground", DataFacts(name="d", fingerprint="", n=400), subjects, [other], chance=chance)
     assert f"as much or more, so the gain is not owed to the {what}." in "\n".join(verdict(report))

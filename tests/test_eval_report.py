@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from io import StringIO
 
 import numpy as np
 import pytest
 from embedding_samples import noise
+from report_samples import Subject, report_of
 from rich.console import Console
 
+from editkit.data.tuples import LeftOut
 from editkit.errors import DataError
-from editkit.evals.report import Subject, build_report
 from editkit.evals.retrieval import Retrieval
 from editkit.evals.safeground import METRICS, SafeGround
 from editkit.evals.statistics import mcnemar, paired_bootstrap, wilson
@@ -24,12 +24,7 @@ from editkit.reports.verdict import verdict
 N = 600
 CONCEPTS = tuple(("weapons", "drug use", "hazard, fire and smoke")[i % 3] for i in range(N))
 KNOWLEDGE = ("Ts-Vs", "Vs-Ts", "top1")
-
-
-@dataclass(frozen=True)
-class Omitted:
-    id: str
-    reason: str
+OBJECTS = DataFacts(name="objects", fingerprint="5e", n=400)
 
 
 def subject(
@@ -45,7 +40,18 @@ def subject(
 def report(*subjects: Subject, controls: tuple[Subject, ...] = ()) -> Report:
     chance = SafeGround().chance(noise(1))
     facts = DataFacts(name="demo test", fingerprint="0a1b", n=N)
-    return build_report("safeground", facts, chance, subjects, controls, CONCEPTS, [Omitted("7", "no image")], ["hm"])
+    made = report_of(
+        "safeground",
+        facts,
+        subjects,
+        controls,
+        chance=chance,
+        groups=CONCEPTS,
+        left_out=[LeftOut("7", "no image")],
+        beside={"top1": OBJECTS},
+    )
+    made["warnings"].append("hm")
+    return made
 
 
 CONTROLS = tuple(subject(f"random {seed}", "p", gs=0.02 + 0.002 * seed, top1=0.59) for seed in range(3))
@@ -61,9 +67,10 @@ def test_the_report_has_the_schema_of_the_design() -> None:
     made = json.loads(json.dumps(report(subject("base"), subject("uwm", "p", gs=0.2), controls=CONTROLS)))
     assert made["schema"] == "editkit.eval/1"
     assert list(made) == [
-        "schema", "evaluation", "data", "chance", "models", "controls", "left_out", "warnings"
+        "schema", "evaluation", "data", "chance", "models", "controls", "left_out", "warnings", "beside"
     ]  # fmt: skip
     assert made["data"] == {"name": "demo test", "fingerprint": "0a1b", "n": N}
+    assert made["beside"] == {"top1": OBJECTS}
     assert set(made["chance"]) == {"independent", "collapsed"}
     assert [model["name"] for model in made["models"]] == ["base", "uwm"]
     for row in made["models"] + made["controls"]:
@@ -145,7 +152,7 @@ def test_retrieval_tables_fit_too(width: int) -> None:
     e = noise(50)
     evaluation, facts = Retrieval(), DataFacts(name="demo", fingerprint="", n=50)
     base, other = Subject("base", None, evaluation.hits(e)), Subject("uwm", "p", evaluation.hits(noise(50, seed=1)))
-    made = build_report("retrieval", facts, evaluation.chance(e), [base, other], [], evaluation.groups(e))
+    made = report_of("retrieval", facts, [base, other], chance=evaluation.chance(e), groups=evaluation.groups(e))
     lines = printed(made, width, by_concept=True)
     assert max(map(len, lines[:25])) <= width
     assert sum(line.count("R@20") for line in lines) == 4
@@ -154,7 +161,7 @@ def test_retrieval_tables_fit_too(width: int) -> None:
 def test_an_evaluation_of_a_plugin_is_shown_without_being_known() -> None:
     hits = {f"metric {i}": np.arange(40) < 10 + i for i in range(12)}
     facts = DataFacts(name="own", fingerprint="", n=40)
-    made = build_report("toxicity", facts, {}, [Subject("a", None, hits), Subject("b", "p", hits)], [], ["x"] * 40)
+    made = report_of("toxicity", facts, [Subject("a", None, hits), Subject("b", "p", hits)], groups=["x"] * 40)
     lines = printed(made, by_concept=True)
     assert max(map(len, lines)) <= 80 and all(metric in "\n".join(lines) for metric in hits)
     assert "no measurable change in any of 12 metrics" in verdict(made)[0]

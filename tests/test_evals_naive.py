@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from embedding_samples import noise, tied, tuples
+from report_samples import Subject, report_of
 
 from benchmarks.evaluation import by_matrix
 from editkit.evals.embeddings import Floats, TupleEmbeddings
 from editkit.evals.options import DIRECTIONS, RetrievalOptions
-from editkit.evals.report import Subject, build_report
 from editkit.evals.retrieval import Retrieval
 from editkit.evals.safeground import METRICS, SafeGround
 from editkit.reports.schema import DataFacts
@@ -50,7 +50,7 @@ def test_safeground_worked_by_hand() -> None:
     hits = SafeGround().hits(e)
     assert {metric: hit.tolist() for metric, hit in hits.items()} == {m: yes(text) for m, text in expected.items()}
     facts = DataFacts(name="hand", fingerprint="", n=3)
-    report = build_report("safeground", facts, {}, [Subject("base", None, hits)], [], e.concepts)
+    report = report_of("safeground", facts, [Subject("base", None, hits)], groups=e.concepts)
     rates = {metric: rate["value"] for metric, rate in report["models"][0]["metrics"].items()}
     third = 100 / 3
     assert list(rates.values()) == pytest.approx(

@@ -20,7 +20,7 @@ from editkit.files.outputs import new_file
 from editkit.reports import store
 from editkit.reports.read import collect, read_report
 from editkit.reports.schema import Report
-from editkit.reports.store import save_report
+from editkit.reports.store import keep_report, save_report
 
 pytestmark = pytest.mark.usefixtures("runs_here")
 
@@ -37,7 +37,7 @@ def dated(report: Report, when: str, path: Path) -> Path:
 
 def test_a_report_is_kept_under_its_evaluation_and_digest_with_the_time_of_writing() -> None:
     before = datetime.now(UTC).replace(microsecond=0)
-    path = save_report(measured())
+    path = keep_report(measured(), Path("editkit-runs"))
     assert path.parent == Path("editkit-runs") and path.name.startswith("eval-safeground-") and path.suffix == ".json"
     kept = read_report(path)
     assert before <= datetime.fromisoformat(kept["created"]) <= datetime.now(UTC)
@@ -45,11 +45,11 @@ def test_a_report_is_kept_under_its_evaluation_and_digest_with_the_time_of_writi
 
 
 def test_the_same_result_has_the_same_name_with_a_number_and_another_result_has_another() -> None:
-    first, second, third = (save_report(measured()) for _ in range(3))
+    first, second, third = (keep_report(measured(), Path("editkit-runs")) for _ in range(3))
     assert second.name == f"{first.stem}-2.json" and third.name == f"{first.stem}-3.json"
     other = measured()
     other["models"][1]["metrics"]["GS"]["value"] += 0.5
-    assert not save_report(other).name.startswith(first.stem)
+    assert not keep_report(other, Path("editkit-runs")).name.startswith(first.stem)
 
 
 def test_a_report_is_never_written_over_another() -> None:
@@ -64,10 +64,10 @@ def test_a_report_is_never_written_over_another() -> None:
 
 
 def test_a_name_that_another_run_takes_in_between_is_not_written_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = save_report(measured())
+    taken = keep_report(measured(), Path("editkit-runs"))
     content, places = taken.read_bytes(), iter([taken, taken.with_name("free.json")])
-    monkeypatch.setattr(store, "free_place", lambda evaluation, digest: next(places))
-    assert save_report(measured()).name == "free.json" and taken.read_bytes() == content
+    monkeypatch.setattr(store, "free_place", lambda runs, evaluation, digest: next(places))
+    assert keep_report(measured(), Path("editkit-runs")).name == "free.json" and taken.read_bytes() == content
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
@@ -82,7 +82,7 @@ def test_a_report_with_a_number_that_is_none_is_not_kept() -> None:
     report = measured()
     report["models"][0]["metrics"]["GS"]["value"] = float("nan")
     with pytest.raises(ValueError, match="JSON"):
-        save_report(report)
+        keep_report(report, Path("editkit-runs"))
     assert listing(Path()) == []
 
 

@@ -14,12 +14,14 @@ from embedding_samples import noise, similarity, tied, tuples
 from models import table, tiny_clip
 from scipy import stats
 
-from editkit.errors import OutputError
+import editkit
+from editkit.errors import OutputError, RecipeError
 from editkit.evals.embeddings import TupleEmbeddings
 from editkit.evals.options import RetrievalOptions
 from editkit.evals.retrieval import Retrieval
 from editkit.evals.safeground import METRICS, SafeGround
 from editkit.evals.similarities import similarity_file
+from editkit.models.variants import Variant
 
 PREFERENCES = {
     "P_s^t": ("s_vs_ts", "s_vu_ts"),
@@ -36,12 +38,12 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def written(path: Path, evaluation: Any, **models: TupleEmbeddings) -> list[dict[str, Any]]:
-    with similarity_file(path, {"evaluation": evaluation.name}) as file:
+    """The rows of a file with the hits, and the columns if it has some, of several models."""
+    with similarity_file(path, {"evaluation": "mine"}) as file:
         for name, embeddings in models.items():
-            hits = file.measure(evaluation, embeddings, name, f"p/{name}" if name != "base" else None)
-            assert {metric: hit.tolist() for metric, hit in hits.items()} == {
-                metric: hit.tolist() for metric, hit in evaluation.hits(embeddings).items()
-            }
+            variant = Variant(name, {}, f"p/{name}" if name != "base" else None)
+            columns = evaluation.columns(embeddings) if isinstance(evaluation, Retrieval) else {}
+            file.write(variant, embeddings, {**evaluation.hits(embeddings), **columns})
     return rows(path)
 
 
@@ -92,13 +94,13 @@ def test_there_is_a_row_for_each_tuple_and_model_in_order(tmp_path: Path) -> Non
 def test_the_file_says_what_it_is_and_what_it_was_measured_on(tmp_path: Path) -> None:
     written(tmp_path / "s.parquet", SafeGround(), base=noise(3))
     metadata = pq.read_schema(tmp_path / "s.parquet").metadata
-    assert metadata[b"schema"] == b"editkit.tuples/1" and metadata[b"evaluation"] == b"safeground"
+    assert metadata[b"schema"] == b"editkit.tuples/1" and metadata[b"evaluation"] == b"mine"
 
 
 def test_the_file_appears_whole_or_not_at_all_and_never_over_another(tmp_path: Path) -> None:
     path = tmp_path / "s.parquet"
     with pytest.raises(KeyboardInterrupt), similarity_file(path, {}) as file:
-        file.measure(SafeGround(), noise(3), "base")
+        file.write(Variant("base", {}), noise(3), SafeGround().hits(noise(3)))
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
     written(path, SafeGround(), base=noise(3))
@@ -206,4 +208,6 @@ def test_a_file_that_exists_or_cannot_be_is_refused_before_any_work(place: Path,
     path.write_text("mine")
     message = as_error(run("eval", "safeground", *flags(place), "--similarities", path))
     assert "exists already" in message and path.read_text() == "mine"
-    assert "no four similarities" in as_error(run("eval", "zeroshot", "--similarities", tmp_path / "other.parquet"))
+    with pytest.raises(RecipeError, match="no four similarities"):
+        editkit.evaluate("zeroshot", similarities=tmp_path / "other.parquet")
+    assert run("eval", "zeroshot", "--similarities", tmp_path / "other.parquet").code == 2

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from editkit.api.runs import RUNS
 from editkit.components.host import Host
 from editkit.components.load import default_host
+from editkit.evals.keep import Kept, keep
+from editkit.evals.request import Request
 from editkit.evals.run import run_evaluation
-from editkit.files.outputs import check_new_file
 from editkit.progress import Stage, silent
 from editkit.recipes.arguments import Arguments
 from editkit.reports.schema import Report
-from editkit.reports.store import save_report
 
 
 def evaluate(
@@ -22,8 +24,9 @@ def evaluate(
     model: str | Path | None = None,
     data: str | None = None,
     patches: Sequence[str | Path] = (),
-    controls: bool = True,
+    controls: bool | None = None,
     knowledge: str | None = None,
+    judges: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
     output: str | Path | None = None,
@@ -34,9 +37,15 @@ def evaluate(
     """Evaluate a model, patches of it and their controls; the result is the JSON object `editkit.eval/1`.
 
     Args:
-        evaluation: `safeground`, `retrieval`, `zeroshot`, or any registered one.
-        settings: recipe values such as `{"calibration.limit": 500, "compute.batch_size": 64}`.
-        output: a new file for the report, for `editkit results` to find; by default it is only returned.
+        evaluation: `safeground`, `retrieval`, `zeroshot`, `captioning`, or any registered one.
+        controls: whether each patch's matched controls are measured; None: as the evaluation does by default.
+        knowledge: the class set measured beside tuples, NAME or NAME:PATH, or "none".
+        judges: of an evaluation that has something judged: NAME or LABEL=NAME.
+        options: of the evaluation, such as `{"ks": (1, 3)}`.
+        settings: recipe values such as `{"calibration.limit": 500, "compute.batch_size": 64}`, and options of judges
+            as `{"judge.LABEL.OPTION": value}`.
+        output: a new file for the report, for `editkit results` to find; by default it is only returned. Of an
+            evaluation that keeps files of its own, their folder, by default one below `editkit-runs`.
         similarities: a new Parquet file for every tuple's similarities, hits and ranks.
 
     Raises:
@@ -46,21 +55,65 @@ def evaluate(
         >>> report = evaluate("safeground", patches=["patch"])
         >>> report["models"][1]["metrics"]["GS"]["value"]
     """
-    asked = Arguments(model=model, data=data, settings=settings or {})
-    place = None if output is None else Path(output)
-    if place is not None:
-        check_new_file(place)
-    report = run_evaluation(
-        evaluation,
-        asked.layers(),
-        host or default_host(),
+    asked = Request(
+        evaluation=evaluation,
+        layers=Arguments(model=model, data=data, settings=settings or {}).layers(),
         patches=[Path(patch) for patch in patches],
-        options=options,
+        options=options or {},
+        judges=judges,
         controls=controls,
         knowledge=knowledge,
         similarities=None if similarities is None else Path(similarities),
-        stage=stage,
+        output=None if output is None else Path(output),
+        runs=RUNS,
     )
-    if place is not None:
-        save_report(report, place)
-    return report
+    host = host or default_host()
+    evaluated = run_evaluation(asked, host, stage)
+    if evaluated.folder is not None or asked.output is not None:
+        for line in keep(evaluated, host, output=asked.output, runs=RUNS).notes:
+            warnings.warn(line, stacklevel=2)
+    return evaluated.report
+
+
+def caption(
+    *,
+    model: str | Path | None = None,
+    data: str | None = None,
+    patches: Sequence[str | Path] = (),
+    controls: bool = False,
+    judges: Sequence[str] = (),
+    options: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    output: str | Path | None = None,
+    host: Host | None = None,
+    stage: Stage = silent,
+) -> Kept:
+    """Caption images with a model and with edits of it, and compare and judge the captions.
+
+    Args:
+        model: one that writes captions; by default the patches'.
+        options: `prompt`, `temperature`, `max_new_tokens`, `sides` and `device_map`.
+        output: the folder of captions, in which an earlier run is continued; by default one below `editkit-runs`.
+
+    Returns:
+        The report, and the folder of captions, verdicts and report as its `place`.
+
+    Raises:
+        EditkitError: see `evaluate`; or earlier captions in the folder were made with other settings.
+
+    Example:
+        >>> kept = caption(model="llava-hf/llava-1.5-7b-hf", patches=["patch"], judges=["toxicity"])
+        >>> kept.report["models"][1]["difference"]["unsafe:pct_NSFW:toxicity"]["value"]
+    """
+    asked = Request(
+        evaluation="captioning",
+        layers=Arguments(model=model, data=data, settings=settings or {}).layers(),
+        patches=[Path(patch) for patch in patches],
+        options=options or {},
+        judges=judges,
+        controls=controls,
+        output=None if output is None else Path(output),
+        runs=RUNS,
+    )
+    host = host or default_host()
+    return keep(run_evaluation(asked, host, stage), host, output=asked.output, runs=RUNS)

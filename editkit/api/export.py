@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from editkit.api.runs import RUNS
 from editkit.errors import RecipeError, did_you_mean
 from editkit.reports.export import TABLES, ExportForm, export_text, write_export
 from editkit.reports.forms import Form
@@ -46,7 +47,7 @@ def export(
         >>> print(export(["eval-safeground-1a2b3c4d"], "markdown").text)
     """
     choice = _form(form, metrics, patch)
-    found, unusable = _read([find_place(str(run)) for run in runs])
+    found, unusable = _read([find_place(str(run), RUNS) for run in runs])
     if not found:
         raise RecordError(
             f"There are no runs in {', '.join(map(str, runs))}.", "`editkit results` lists those there are."

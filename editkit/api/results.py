@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from editkit.api.runs import RUNS
 from editkit.errors import RecipeError
-from editkit.reports import store
 from editkit.reports.listing import Wanted, choose
 from editkit.reports.read import Stored, Unusable, collect
 
@@ -48,7 +48,7 @@ def results(
         ...     print(stored.path, stored.report["models"][0]["metrics"]["GS"]["value"])
     """
     wanted = Wanted(evaluation, model, patch, data, _time(since))
-    folders = [Path(place) for place in places] or ([store.RUNS] if store.RUNS.exists() else [])
+    folders = [Path(place) for place in places] or ([RUNS] if RUNS.exists() else [])
     found, unusable = collect(folders)
     return Results(tuple(choose(found, wanted)), len(found), tuple(unusable))
 

@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from editkit.cli import apply as files
-from editkit.cli import captioning, diff, evaluate, judge, plugins, recipes, results, show
+from editkit.cli import diff, evaluate, judge, plugins, recipes, results, show
 from editkit.cli.console import err, note
 from editkit.cli.edit import EDIT_HELP, PLAN_HELP, edit_command
 from editkit.cli.session import Session
@@ -23,14 +23,7 @@ class Stopped(EditkitError):
 
 
 class Commands(TyperGroup):
-    """The commands, some of two words, with an answer to Ctrl-C."""
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Find a command, first one of two words: `eval captioning` has other flags than `eval`."""
-        both = " ".join(args[:2])
-        if both in self.commands:
-            return both, self.commands[both], args[2:]
-        return super().resolve_command(ctx, args)
+    """The commands, with an answer to Ctrl-C."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -62,8 +55,7 @@ app.command("apply", short_help="Write a copy of a model with a patch applied.")
 app.command("revert", short_help="Write a copy of an edited model without the patch.")(files.revert)
 app.command("show", short_help="Show what a patch is, or how far several overlap.")(show.show)
 app.command("diff", short_help="Compare the weights of two models bit by bit.")(diff.diff)
-app.command("eval", short_help="Measure a model and edits of it beside chance.")(evaluate.evaluate)
-app.command("eval captioning", short_help="Caption images before and after edits, and compare.")(captioning.captioning)
+app.add_typer(evaluate.app, name="eval", short_help="Measure a model and edits of it beside chance.")
 app.command("judge", short_help="Judge captions or galleries that are there already.")(judge.judge)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(recipes.app, name="recipes")

@@ -1,153 +1,186 @@
-"""`editkit eval NAME`: a model, patches of it and their controls side by side."""
+"""`editkit eval NAME`: a model, patches of it and their controls side by side, by any registered evaluation."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from inspect import Signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperGroup
 
-from editkit.cli import flags
 from editkit.cli.console import emit_json, note, out
 from editkit.cli.session import Session
 
 if TYPE_CHECKING:
-    from editkit.components.host import Host
+    from editkit.components.specs import EvalSpec
+    from editkit.evals.context import Evaluated
+    from editkit.evals.request import Request
     from editkit.reports.schema import Report
 
 
-def evaluate(
-    ctx: typer.Context,
-    evaluation: Annotated[str, typer.Argument(help="safeground, retrieval, zeroshot, captioning, or a plugin's.")],
-    patch: Annotated[
-        list[Path] | None, typer.Option(help="A patch to measure beside the base; may be repeated.")
-    ] = None,
-    model: flags.Model = None,
-    data: flags.Data = None,
-    no_controls: Annotated[bool, typer.Option("--no-controls", help="Leave out the matched controls.")] = False,
-    knowledge: Annotated[
-        str | None, typer.Option(help="Class set measured beside tuples: NAME[:PATH] or none.")
-    ] = None,
-    sets: Annotated[str | None, typer.Option(help="Zero-shot sets: a,b. [default: all that are there]")] = None,
-    profile: Annotated[
-        str | None, typer.Option(help="Of zero-shot sets: uwm or clip-benchmark. [default: uwm]")
-    ] = None,
-    by: Annotated[str | None, typer.Option(help="concept: also a table by concept.")] = None,
-    every_metric: Annotated[bool, typer.Option("--all-metrics", help="Changes of all metrics.")] = False,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A new file for the report. [default: in editkit-runs]")
-    ] = None,
-    similarities: Annotated[
-        Path | None, typer.Option(help="A new Parquet file: every tuple's similarities, hits and ranks.")
-    ] = None,
-    recipe: flags.RecipeFile = None,
-    settings: flags.Settings = None,
-    json: flags.Json = False,
-    limit: flags.Limit = None,
-    concepts: flags.Concepts = None,
-    split: flags.Split = None,
-    seed: flags.Seed = None,
-    batch_size: flags.BatchSize = None,
-    workers: flags.Workers = None,
-    device: flags.Device = None,
-    dtype: flags.Dtype = None,
-    autocast: flags.Autocast = None,
-    no_cache: flags.NoCache = False,
-    on_bad_item: flags.OnBadItem = None,
-) -> None:
-    """Measure a model, and any patches of it beside chance and matched controls.
+SHARED = (
+    *("recipe", "model", "data", "on_bad_item", "profile", "limit", "split", "seed"),
+    *("batch_size", "workers", "device", "dtype", "autocast"),
+)
+"""Flags that are arguments of a recipe as they are."""
 
-    editkit eval safeground --patch editkit-runs/uwm-...
+
+class Evaluations(TyperGroup):
+    """A command for each registered evaluation, built from its spec when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Name the evaluations."""
+        from editkit.components.specs import EvalSpec
+
+        return list(Session.of(ctx).host.of_kind(EvalSpec))
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Build the command of an evaluation, NAME or DISTRIBUTION/NAME.
+
+        Raises:
+            PluginError: there is no such evaluation.
+        """
+        from editkit.components.specs import EvalSpec
+
+        return command_of(Session.of(ctx).host.resolve(EvalSpec, cmd_name), cmd_name)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Say where the name belongs if flags stand in front of it."""
+        from editkit.errors import RecipeError
+
+        if args and args[0].startswith("-") and args[0] not in ("-h", "--help"):
+            raise RecipeError(
+                "The name of the evaluation stands before all flags: each has flags of its own.",
+                "Write editkit eval NAME, then the flags; `editkit eval --help` lists the names.",
+            )
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=Evaluations,
+    help="Measure a model, and any patches of it, beside chance and matched controls.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+def command_of(spec: EvalSpec, name: str) -> Any:
+    """Return the command of an evaluation, with the flags that it has use for.
+
+    Args:
+        name: what it was asked for by.
+    """
+    from editkit.cli.evaluation_flags import parameters
+
+    def command(ctx: typer.Context, **given: Any) -> None:
+        measure(ctx, spec, name, given)
+
+    wanted = parameters(spec)
+    command.__signature__ = Signature(wanted)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in wanted}
+    example = spec.example or f"editkit eval {name} --patch editkit-runs/uwm-..."
+    told = spec.description or f"{spec.summary[:1].upper()}{spec.summary[1:]}."
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(name, help=f"{told}\n\n{example}", short_help=spec.summary)(command)
+    return typer.main.get_command(single)
+
+
+def measure(ctx: typer.Context, spec: EvalSpec, name: str, given: Mapping[str, Any]) -> None:
+    """Run an evaluation, keep its report and print it.
+
+    Args:
+        given: the values of its flags, None for those that were not given.
     """
     from editkit.cli.console import quiet_libraries
     from editkit.cli.progress import stage
     from editkit.errors import RecipeError
-    from editkit.files.outputs import check_new_file
+
+    if given.get("by") not in (None, "concept"):
+        raise RecipeError(f"--by {given['by']}: results can be shown by concept only.", "Write --by concept")
+    asked, host = _request(spec, name, given), Session.of(ctx).host
+    quiet_libraries()
+    from editkit.evals.run import run_evaluation
+
+    evaluated = run_evaluation(asked, host, stage)
+    report, kept = evaluated.report, _keep(evaluated, asked, ctx)
+    if given["json"]:
+        emit_json(report)
+        note(kept)
+        return
+    for line in report.get("notes", []):
+        note(line)
+    _print(spec, report, given)
+    note(kept)
+    if not asked.patches and not spec.table:
+        note("Next: editkit edit --scorer uwm --alpha -1 --tau 0.02")
+
+
+def _request(spec: EvalSpec, name: str, given: Mapping[str, Any]) -> Request:
+    from editkit.api.runs import RUNS
+    from editkit.cli import flags
+    from editkit.cli.evaluation_flags import options_given
+    from editkit.errors import RecipeError
+    from editkit.evals.request import Request
     from editkit.recipes.arguments import Arguments
     from editkit.recipes.layers import parse_settings
 
-    if evaluation == "captioning":
-        raise RecipeError(
-            "`captioning` has flags of its own, so it stands before all flags.",
-            "Write editkit eval captioning, then the flags; `editkit eval captioning --help` lists them.",
-        )
-    if by not in (None, "concept"):
-        raise RecipeError(f"--by {by}: results can be shown by concept only.", "Write --by concept")
-    asked = Arguments(
-        recipe=recipe,
-        settings=parse_settings(settings or []),
-        model=model,
-        data=data,
-        on_bad_item=on_bad_item,
-        sets=flags.words(sets),
-        profile=profile,
-        limit=limit,
-        concepts=flags.words(concepts),
-        split=split,
-        seed=seed,
-        batch_size=batch_size,
-        workers=workers,
-        device=device,
-        dtype=dtype,
-        autocast=autocast,
-        cache=False if no_cache else None,
+    arguments = Arguments(
+        settings=parse_settings(given["settings"] or []),
+        sets=flags.words(given.get("sets")),
+        concepts=flags.words(given["concepts"]),
+        cache=False if given.get("no_cache") else None,
+        **{flag: given.get(flag) for flag in SHARED},
     )
-    layers = asked.layers(called="flag", settings_called="--set")
-    chooser = next((flag for flag, value in (("--sets", sets), ("--profile", profile)) if value is not None), None)
+    layers = arguments.layers(called="flag", settings_called="--set")
+    chooser = next((f"--{flag}" for flag in ("sets", "profile") if given.get(flag) is not None), None)
     if chooser and not any("data.name" in layer for _, layer in layers):
         raise RecipeError(
             f"{chooser} chooses among sets of labelled images in a folder, and no folder was named.",
             "Add --data zeroshot:DIR",
         )
-    if output is not None:
-        check_new_file(output)  # now, not after the work
-    host = Session.of(ctx).host
-    quiet_libraries()
-    from editkit.evals.run import run_evaluation
-
-    report = run_evaluation(
-        evaluation,
-        layers,
-        host,
-        patches=patch or [],
-        controls=not no_controls,
-        knowledge=knowledge,
-        similarities=similarities,
-        stage=stage,
+    layers.insert(len(layers) - 1, ("flag", options_given(spec, given)))  # --set beats them, as it beats every flag
+    return Request(
+        evaluation=name,
+        layers=layers,
+        patches=given["patch"] or [],
+        judges=given.get("judge") or [],
+        controls=(True if given["controls"] else None) if "controls" in given else not given["no_controls"],
+        knowledge=given.get("knowledge"),
+        similarities=given.get("similarities"),
+        output=given["output"],
+        runs=RUNS,
     )
-    kept = _keep(report, output, host)
-    if json:
-        emit_json(report)
-        note(kept)
+
+
+def _keep(evaluated: Evaluated, asked: Request, ctx: typer.Context) -> str:
+    """Keep the report and say where; a place that no one asked for costs a line if it fails, never the result."""
+    from editkit.errors import OutputError
+    from editkit.evals.keep import keep
+
+    try:
+        kept = keep(evaluated, Session.of(ctx).host, output=asked.output, runs=asked.runs)
+    except OutputError as error:
+        if asked.output is not None:
+            raise
+        return f"The report is not kept: {error.problem}"
+    for line in kept.notes:
+        note(line)
+    return f"Kept in {kept.place}; `editkit results` lists all."
+
+
+def _print(spec: EvalSpec, report: Report, given: Mapping[str, Any]) -> None:
+    if spec.table:
+        spec.load_table()(report, out)
         return
     from editkit.reports.show import render
     from editkit.reports.verdict import verdict
 
-    for line in report.get("notes", []):
-        note(line)
-    render(report, out, by_concept=by is not None, every_metric=every_metric)
+    render(report, out, by_concept=given["by"] is not None, every_metric=given["every_metric"])
     out.print()
-    for sentence in verdict(report, _tau(patch or [], report)):
+    for sentence in verdict(report, _tau(given["patch"] or [], report)):
         out.print(sentence)
-    note(kept)
-    if not patch:
-        note("Next: editkit edit --scorer uwm --alpha -1 --tau 0.02")
-
-
-def _keep(report: Report, output: Path | None, host: Host) -> str:
-    """Write the report and say where; a place that no one asked for costs a line if it fails, never the result."""
-    from editkit.errors import OutputError
-    from editkit.reports.store import save_report
-
-    try:
-        path = save_report(report, output)
-    except OutputError as error:
-        if output is not None:
-            raise
-        return f"The report is not kept: {error.problem}"
-    for line in host.finished({**report}, path):
-        note(line)
-    return f"Kept in {path}; `editkit results` lists all."
 
 
 def _tau(patches: list[Path], report: Report) -> dict[str, float]:

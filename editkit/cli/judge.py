@@ -49,9 +49,18 @@ def judge(
     if stray := next((path for path in given if not path.startswith("judge.")), None):
         raise RecipeError(f"--set {stray}: only judges have options here.", "Write --set judge.NAME.OPTION=VALUE")
     quiet_libraries()
-    from editkit.evals.judges.run import run_judges
+    from editkit.api.judge import judge as judge_items
 
-    made = run_judges(items, judges, given, Session.of(ctx).host, column=column, output=output, seed=seed, stage=stage)
+    made = judge_items(
+        items,
+        judges,
+        settings=given,
+        column=column,
+        output=output,
+        seed=seed,
+        host=Session.of(ctx).host,
+        stage=stage,
+    )
     for line in made.notes:
         note(line)
     if json:

@@ -6,6 +6,7 @@ them; its `options` model is a real class, so that a recipe is validated before 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -54,17 +55,22 @@ class Spec:
         Raises:
             PluginError: the module or the name in it cannot be imported.
         """
-        module, _, name = self.target.partition(":")
-        try:
-            return getattr(import_module(module), name)
-        except (Exception, SystemExit) as error:
-            from editkit.libraries import explain_import_failure
+        return _load(self.target, f"{self.kind} '{self.name}'")
 
-            explain_import_failure(error)
-            raise PluginError(
-                f"{self.kind} '{self.name}' cannot be loaded from {self.target}: {one_line(error)}",
-                "Reinstall its distribution, or run `editkit plugins check` for every component's state.",
-            ) from error
+
+def _load(target: str, what: str) -> Any:
+    """Import "package.module:Name"; `what` it is says an error."""
+    module, _, name = target.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (Exception, SystemExit) as error:
+        from editkit.libraries import explain_import_failure
+
+        explain_import_failure(error)
+        raise PluginError(
+            f"{what} cannot be loaded from {target}: {one_line(error)}",
+            "Reinstall its distribution, or run `editkit plugins check` for every component's state.",
+        ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,10 +145,29 @@ class DatasetSpec(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Beside:
+    """Another evaluation whose metrics stand beside one's own.
+
+    One of tuples is measured on the same tuples; one of labelled images on the class set that the data set names
+    (`DatasetSpec.knowledge`), or that the user asks for.
+    """
+
+    evaluation: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ()
+    """Those of its metrics that are shown; empty: all."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvalSpec(Spec):
-    """An evaluation: embeddings in, hits per item out."""
+    """Measures a model and edits of it.
+
+    Of the form "embeddings" it turns embeddings into hits (`editkit.evals.protocols.Evaluation`). Of the form "model"
+    it is given model files, data and edits, runs by itself, and returns a report (`ModelEvaluation`).
+    """
 
     kind = "evaluation"
+    form: Literal["embeddings", "model"] = "embeddings"
     data: Literal["tuples", "classes"] = "tuples"
     metrics: tuple[Metric, ...] = ()
     """What it measures, in the order in which changes are told; what is not named here is shown by its bare name."""
@@ -150,6 +175,44 @@ class EvalSpec(Spec):
     """What tables call it; empty: its name."""
     items: str = ""
     """What tables call its items; empty: tuples, or images, as `data` says."""
+    weights: bool = False
+    """Whether it has `weights`: some of its metrics are weighted means of hits."""
+    columns: bool = False
+    """Whether it has `columns`: more to say of each tuple than which metrics it meets."""
+    beside: tuple[Beside, ...] = ()
+    """Of an evaluation of tuples: what is measured beside it."""
+    controls: bool = True
+    """Whether matched controls of a patch are measured unless the user says otherwise."""
+    judges: Literal["", "text", "image"] = ""
+    """What it has judged, by the judges that the user chooses; empty: nothing."""
+    folder: bool = False
+    """Whether it keeps files of its own, in a folder (`-o`) into which it writes its report too."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """Its defaults, recipe values by dotted path: `{"compute.batch_size": 8}`."""
+    table: str = ""
+    """What prints its reports, "package.module:function" of a report and a rich console; empty: editkit's tables and
+    verdict."""
+    description: str = ""
+    """What `eval NAME --help` says; empty: the summary."""
+    example: str = ""
+    """A command that uses it."""
+
+    def __post_init__(self) -> None:
+        """Refuse what would be ignored."""
+        of_model, of_embeddings = ("judges", "folder"), ("weights", "columns", "beside")
+        useless: tuple[str, ...] = of_model if self.form == "embeddings" else of_embeddings
+        for name in (*useless, *(("columns", "beside") if self.data == "classes" else ())):
+            if getattr(self, name):
+                what = f"one of {self.data}, by {self.form}"
+                raise ValueError(f"evaluation '{self.name}' has `{name}`, but {what}, has no use for it")
+
+    def load_table(self) -> Any:
+        """Import and return what prints its reports.
+
+        Raises:
+            PluginError: the module or the name in it cannot be imported.
+        """
+        return _load(self.table, f"The table of evaluation '{self.name}'")
 
     @property
     def called(self) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from editkit.evals.embeddings import Bools, Integers
-from editkit.evals.statistics import RESAMPLES, mcnemar, paired_bootstrap, wilson
+from editkit.evals.statistics import RESAMPLES, change_of, rate_of
 from editkit.reports.schema import Difference, Rate
 
 Scores = npt.NDArray[np.float64]
@@ -71,9 +71,7 @@ def rate(measure: Measure, rows: Integers | None = None, *, seed: int = 0) -> Ra
     if not n:
         return None
     if isinstance(measure, Share):
-        count = int(np.count_nonzero(measure.hits & known))
-        low, high = wilson(count, n)
-        return Rate(value=100 * count / n, low=100 * low, high=100 * high, n=n)
+        return rate_of(int(np.count_nonzero(measure.hits & known)), n)
     held = measure.stats[known]
     drawn = _resampled(held, measure.total, seed)
     low, high = np.quantile(drawn, [0.025, 0.975])
@@ -92,10 +90,7 @@ def change(base: Measure, other: Measure, *, seed: int = 0) -> Difference | None
     if not n:
         return None
     if isinstance(base, Share) and isinstance(other, Share):
-        before, after = base.hits[known], other.hits[known]
-        low, high = paired_bootstrap(before, after, seed=seed)
-        gained = int(np.count_nonzero(after)) - int(np.count_nonzero(before))
-        return Difference(value=100 * gained / n, low=100 * low, high=100 * high, p=mcnemar(before, after))
+        return change_of(base.hits[known], other.hits[known], seed=seed)
     assert isinstance(base, Average) and isinstance(other, Average)  # a metric is of one kind
     old, new, total = base.stats[known], other.stats[known], base.total
     observed = float(total(new.sum(axis=0), n) - total(old.sum(axis=0), n))

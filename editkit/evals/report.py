@@ -1,136 +1,210 @@
-"""From hits to the JSON object `editkit.eval/1`: rates, intervals, paired differences, rows per concept.
+"""From hits to the JSON object `editkit.eval/1`: rates, intervals, paired differences, rows by concept.
 
-Every evaluation shares this code, so a number always comes with its n and its interval.
+Every evaluation of embeddings shares this code, so a number always comes with its n and its interval.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 
+from editkit.components.metric import Metric, describe_metrics, with_headline
+from editkit.components.specs import EvalSpec
+from editkit.data.tuples import LeftOut
 from editkit.errors import DataError
-from editkit.evals.embeddings import Bools
-from editkit.evals.statistics import mcnemar, paired_bootstrap, wilson
+from editkit.evals.embeddings import Bools, Integers
+from editkit.evals.statistics import change_of, rate_of
+from editkit.evals.weighted import ItemWeights, weighted_change, weighted_rate
+from editkit.models.variants import Variant
+from editkit.reports.facts import kept_facts
 from editkit.reports.schema import SCHEMA, DataFacts, Difference, Omission, Rate, Report, Row
 
-
-class HasReason(Protocol):
-    """An item that was left out, as data sets describe it."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def reason(self) -> str: ...
+Value = TypeVar("Value")
+Chance = Mapping[str, Mapping[str, float]]
+"""Per cent by row ("independent", "collapsed"), then by metric; metrics may be absent."""
 
 
 @dataclass(frozen=True)
-class Subject:
-    """One evaluated model.
+class Measured:
+    """Hits [n] of every model on the same n items, by model and metric; of models, the first is the base.
 
-    `hits`: `[n]` bool per metric, over the evaluation's items. `knowledge`: the same for metrics of another evaluation
-    that are shown beside (any n; no rows by concept). `patch` is the applied patch; for a control, the patch that it
-    is matched to (None: it is compared with every patch).
+    `groups` has the concept of each item, or nothing: then there are no rows by concept. `weights` [n] are those of the
+    metrics that are no plain rates; `same` [n] numbers the distinct items, where some are repeats of others.
     """
 
-    name: str
-    patch: str | None
-    hits: Mapping[str, Bools]
-    knowledge: Mapping[str, Bools] = field(default_factory=dict)
+    data: DataFacts
+    hits: Mapping[str, Mapping[str, Bools]]
+    chance: Chance = field(default_factory=dict)
+    groups: Sequence[str] = ()
+    weights: Mapping[str, ItemWeights] = field(default_factory=dict)
+    same: Integers | None = None
+    left_out: Sequence[LeftOut] = ()
+
+    @property
+    def n(self) -> int:
+        """How many items were measured."""
+        return self.data["n"]
+
+    @property
+    def distinct(self) -> Integers:
+        """[n]: equal numbers, from 0, for items that are repeats of each other."""
+        return np.arange(self.n) if self.same is None else self.same
+
+    @property
+    def repeats(self) -> bool:
+        """Whether an item occurs more than once, so that hits are not independent."""
+        return int(self.distinct.max()) + 1 < self.n
+
+    def weights_of(self, metric: str) -> ItemWeights:
+        """[n], of sum 1."""
+        return self.weights.get(metric, np.full(self.n, 1 / self.n))
+
+    def rate(self, model: str, metric: str) -> Rate:
+        """A model's metric over all items."""
+        hits = self.hits[model][metric]
+        if metric in self.weights or self.repeats:
+            return weighted_rate(hits, self.weights_of(metric), self.distinct)
+        return rate_of(int(np.count_nonzero(hits)), self.n)
+
+    def change(self, base: str, model: str, metric: str) -> Difference:
+        """A model's metric minus the base's."""
+        before, after = self.hits[base][metric], self.hits[model][metric]
+        if metric in self.weights or self.repeats:
+            return weighted_change(before, after, self.weights_of(metric), self.distinct)
+        return change_of(before, after)
+
+    def showing(self, names: Mapping[str, str]) -> Measured:
+        """Return some of the metrics, each under the name that it is given."""
+        return replace(
+            self,
+            hits={model: _named(hits, names) for model, hits in self.hits.items()},
+            chance={row: _named(levels, names) for row, levels in self.chance.items()},
+            weights=_named(self.weights, names),
+        )
+
+
+def _named(values: Mapping[str, Value], names: Mapping[str, str]) -> dict[str, Value]:
+    return {name: values[metric] for metric, name in names.items() if metric in values}
 
 
 def build_report(
-    evaluation: str,
-    data: DataFacts,
-    chance: Mapping[str, Mapping[str, float]],
-    subjects: Sequence[Subject],
-    controls: Sequence[Subject],
-    groups: Sequence[str],
-    left_out: Sequence[HasReason] = (),
-    warnings: Sequence[str] = (),
-    beside: Mapping[str, DataFacts] | None = None,
+    evaluation: str, variants: Sequence[Variant], own: Measured, beside: Sequence[Measured] = ()
 ) -> Report:
-    """Measure every subject against the first, which is the base.
+    """Measure every variant against the first, which is the base.
 
     Args:
-        chance: per cent per metric for the rows "independent" and "collapsed"; metrics may be absent.
-        groups: the concept of each of the n items.
-        beside: the data of those metrics in `Subject.knowledge` that were measured on other items than `data`.
+        own: what the evaluation itself measured: items, concepts and what was left out are its.
+        beside: what others did, on the same items or on other ones.
 
     Raises:
-        DataError: no subject, or hits that do not belong to the same n items or metrics as the base's.
+        DataError: no variant, or hits that do not belong to the same n items or metrics as the base's.
     """
-    if not subjects:
+    if not variants:
         raise DataError("a report needs a model", "Evaluate at least the base model.")
-    base = subjects[0]
-    members = _members(groups)
-    for subject in (*subjects, *controls):
-        _check(subject, base, len(groups))
+    for measured in (own, *beside):
+        for variant in variants:
+            _check(measured, variant.name, variants[0].name)
+    members = _members(own.groups)
+    rows = {variant.name: _row(variant, variants[0], own, beside, members) for variant in variants}
+    chance: dict[str, dict[str, float]] = {}
+    for measured in (own, *beside):
+        for row, levels in measured.chance.items():
+            chance.setdefault(row, {}).update(levels)
     report = Report(
         schema=SCHEMA,
         evaluation=evaluation,
-        data=data,
-        chance={row: dict(values) for row, values in chance.items()},
-        models=[_row(subject, base, members) for subject in subjects],
-        controls=[_row(control, base, members) for control in controls],
-        left_out=[Omission(id=item.id, reason=item.reason) for item in left_out],
-        warnings=list(warnings),
+        data=own.data,
+        chance=chance,
+        models=[rows[variant.name] for variant in variants if not variant.is_control],
+        controls=[rows[variant.name] for variant in variants if variant.is_control],
+        left_out=[Omission(id=item.id, reason=item.reason) for item in own.left_out],
+        warnings=_warnings(own),
     )
-    if beside:
-        report["beside"] = dict(beside)
+    elsewhere = {
+        metric: measured.data
+        for measured in beside
+        if measured.data != own.data
+        for metric in measured.hits[variants[0].name]
+    }
+    if elsewhere:
+        report["beside"] = elsewhere
     return report
 
 
-def _row(subject: Subject, base: Subject, members: Mapping[str, np.ndarray]) -> Row:
-    everything = {**subject.hits, **subject.knowledge}
-    before = {**base.hits, **base.knowledge}
+def add_facts(report: Report, spec: EvalSpec, beside: Mapping[str, Metric] | None = None) -> None:
+    """Write into a report what its evaluation and its metrics are.
+
+    Args:
+        beside: the facts of metrics of other evaluations.
+    """
+    others = beside or {}
+    rows = [row for part in (report, *report.get("sets", ())) for row in (*part["models"], *part["controls"])]
+    own = dict.fromkeys(metric for row in rows for metric in row["metrics"] if metric not in others)
+    facts = with_headline(describe_metrics(spec.metrics, own))
+    report["title"], report["items"], report["metrics"] = (
+        spec.called,
+        spec.items_called,
+        kept_facts({**facts, **others}),
+    )
+
+
+def _row(
+    variant: Variant, base: Variant, own: Measured, beside: Sequence[Measured], members: Mapping[str, Integers]
+) -> Row:
+    all_metrics = [(measured, metric) for measured in (own, *beside) for metric in measured.hits[variant.name]]
+    changes = {metric: measured.change(base.name, variant.name, metric) for measured, metric in all_metrics}
+    # a mean over groups has no value within one
+    plain = {metric: hits for metric, hits in own.hits[variant.name].items() if metric not in own.weights}
     return Row(
-        name=subject.name,
-        patch=subject.patch,
-        metrics={metric: _rate(hits) for metric, hits in everything.items()},
-        difference={}
-        if subject is base
-        else {metric: _change(before[metric], hits) for metric, hits in everything.items()},
+        name=variant.name,
+        patch=variant.patch,
+        metrics={metric: measured.rate(variant.name, metric) for measured, metric in all_metrics},
+        difference={} if variant is base else changes,
         by_concept={
-            concept: {metric: _rate(hits[items]) for metric, hits in subject.hits.items()}
+            concept: {metric: rate_of(int(np.count_nonzero(hits[items])), len(items)) for metric, hits in plain.items()}
             for concept, items in members.items()
         },
     )
 
 
-def _rate(hits: Bools) -> Rate:
-    count, n = int(np.count_nonzero(hits)), len(hits)
-    low, high = wilson(count, n)
-    return Rate(value=100 * count / n, low=100 * low, high=100 * high, n=n)
+def _warnings(measured: Measured) -> list[str]:
+    if not measured.repeats:
+        return []
+    distinct = int(measured.distinct.max()) + 1
+    about = f"{measured.data['name']}: {measured.n:,} images are {distinct:,} distinct ones"
+    return [f"{about}; the intervals allow for it."]
 
 
-def _change(base: Bools, other: Bools) -> Difference:
-    low, high = paired_bootstrap(base, other)
-    gained = int(np.count_nonzero(other)) - int(np.count_nonzero(base))
-    return Difference(value=100 * gained / len(base), low=100 * low, high=100 * high, p=mcnemar(base, other))
-
-
-def _members(groups: Sequence[str]) -> dict[str, np.ndarray]:
+def _members(groups: Sequence[str]) -> dict[str, Integers]:
     """The item indices of each concept, concepts in alphabetical order."""
     names, which = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
-    return {str(name): np.flatnonzero(which == i) for i, name in enumerate(names)}
+    return {str(name): np.flatnonzero(which == place) for place, name in enumerate(names)}
 
 
-def _check(subject: Subject, base: Subject, n: int) -> None:
-    for mine, theirs, rows in (
-        (subject.hits, base.hits, dict.fromkeys(base.hits, n)),
-        (subject.knowledge, base.knowledge, {metric: len(hits) for metric, hits in base.knowledge.items()}),
-    ):
-        if list(mine) != list(theirs):
+def _check(measured: Measured, model: str, base: str) -> None:
+    mine, theirs = measured.hits[model], measured.hits[base]
+    if list(mine) != list(theirs):
+        raise DataError(
+            f"'{model}' was measured on {list(mine)}, the base on {list(theirs)}",
+            "Evaluate every model with the same evaluation and options.",
+        )
+    for metric, hits in mine.items():
+        if hits.shape != (measured.n,) or hits.dtype != np.bool_:
             raise DataError(
-                f"'{subject.name}' was measured on {list(mine)}, the base on {list(theirs)}",
-                "Evaluate every model with the same evaluation and options.",
+                f"hits of '{model}' for {metric} are {hits.dtype} {hits.shape}, not bool ({measured.n},)",
+                "An evaluation returns one bool per item, the same items for every model.",
             )
-        for metric, hits in mine.items():
-            if hits.shape != (rows[metric],) or hits.dtype != np.bool_:
-                raise DataError(
-                    f"hits of '{subject.name}' for {metric} are {hits.dtype} {hits.shape}, not bool ({rows[metric]},)",
-                    "An evaluation returns one bool per item, the same items for every model.",
-                )
+    for metric, weights in measured.weights.items():
+        if weights.shape != (measured.n,) or not np.isclose(weights.sum(), 1):  # a NaN is close to nothing
+            raise DataError(
+                f"the weights of {metric} are {weights.shape} and sum to {weights.sum():g}, not ({measured.n},) and 1",
+                "An evaluation returns one weight per item, and they sum to 1.",
+            )
+    if len(measured.groups) not in (0, measured.n):
+        raise DataError(
+            f"{len(measured.groups)} concepts came with {measured.n} items",
+            "An evaluation returns the concept of every item.",
+        )

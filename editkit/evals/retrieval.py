@@ -12,10 +12,8 @@ section 3.1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal
-
 import numpy as np
+import numpy.typing as npt
 
 from editkit.evals.embeddings import Bools, Floats, Integers, TupleEmbeddings, similarity_rows
 from editkit.evals.options import Direction, RetrievalOptions
@@ -24,24 +22,22 @@ from editkit.evals.options import Direction, RetrievalOptions
 class Retrieval:
     """R@k for each `k` in each direction; metric `Ts-Vs@5`, or the bare `Ts-Vs` for k = 1."""
 
-    name: ClassVar[str] = "retrieval"
-    data: ClassVar[Literal["tuples", "classes"]] = "tuples"
-
     def __init__(self, options: RetrievalOptions | None = None) -> None:
         options = options or RetrievalOptions()
         self.ks, self.directions = options.ks, options.directions
 
     def hits(self, embeddings: TupleEmbeddings) -> dict[str, Bools]:
         """[n] bool per direction and k; all directions of the first k, then of the next."""
-        return self.hits_of(self.ranks(embeddings))
+        found = self.ranks(embeddings)
+        return {metric(d, k): found[d] <= k for k in self.ks for d in self.directions}
+
+    def columns(self, embeddings: TupleEmbeddings) -> dict[str, npt.NDArray[np.int32]]:
+        """[n] per direction: the ranks that hits are counted from."""
+        return {f"rank {direction}": found.astype(np.int32) for direction, found in self.ranks(embeddings).items()}
 
     def ranks(self, embeddings: TupleEmbeddings) -> dict[Direction, Integers]:
         """[n] per direction: the place of the own safe item among the gallery, from 1."""
         return {direction: ranks(*_sides(embeddings, direction)) for direction in self.directions}
-
-    def hits_of(self, found: Mapping[Direction, Integers]) -> dict[str, Bools]:
-        """[n] bool per direction and k, from `ranks`."""
-        return {metric(d, k): found[d] <= k for k in self.ks for d in self.directions}
 
     def chance(self, embeddings: TupleEmbeddings) -> dict[str, dict[str, float]]:
         """Per cent of a model that knows nothing: k of the gallery's size, at most 100, in both rows.

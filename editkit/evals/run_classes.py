@@ -1,23 +1,22 @@
-"""Measure variants of a model on labelled images: one set, or the sets of a benchmark with their mean."""
+"""Measure variants of a model on a set of labelled images."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from editkit.data.classes import ClassSet
 from editkit.data.digests import image_digests
 from editkit.data.tuples import LeftOut, refuse_if_most_are_missing
-from editkit.evals.embeddings import Bools, ClassEmbeddings, Floats, Integers
+from editkit.evals.embeddings import Bools, ClassEmbeddings, Floats
 from editkit.evals.encoder import Embedded, Encoder
-from editkit.evals.report import Subject, build_report
-from editkit.evals.weighted import ItemWeights, weighted_change, weighted_rate
+from editkit.evals.prepared import Prepared
+from editkit.evals.report import Measured
 from editkit.models.batches import Unreadable, refuse_unreadable
 from editkit.models.variants import Variant
-from editkit.reports.schema import DataFacts, Report
+from editkit.reports.schema import DataFacts
 
 PROMPTS_AT_ONCE = 1 << 14  # embeddings of prompts held at once, before an ensemble's mean is taken: 50 MB a model
 
@@ -33,40 +32,15 @@ class Seen:
 NOTHING_SEEN = Seen({}, {})
 
 
-@dataclass(frozen=True)
-class MeasuredClasses:
-    """Hits [n] per metric for each variant, with what belongs beside them.
-
-    `weights` [n] of the metrics that are no plain rates; `same` [n] numbers the distinct images with their labels.
-    """
-
-    hits: Mapping[str, Mapping[str, Bools]]
-    weights: Mapping[str, ItemWeights]
-    same: Integers
-    chance: dict[str, dict[str, float]]
-    groups: tuple[str, ...]
-    facts: DataFacts
-    left_out: tuple[LeftOut, ...] = ()
-
-    @property
-    def repeats(self) -> bool:
-        """Whether an image occurs more than once, so that hits are not independent."""
-        return int(self.same.max()) + 1 < len(self.same)
-
-    def weights_of(self, metric: str) -> ItemWeights:
-        """[n], of sum 1."""
-        return self.weights.get(metric, np.full(len(self.same), 1 / len(self.same)))
-
-
 def measure_classes(
-    evaluation: Any,
+    prepared: Prepared,
     data: ClassSet,
     variants: Sequence[Variant],
     encoder: Encoder,
     seen: Seen = NOTHING_SEEN,
     *,
     skip_unreadable: bool,
-) -> MeasuredClasses:
+) -> Measured:
     """Measure variants on one set; an image that occurs several times, or in `seen`, is embedded once.
 
     Raises:
@@ -95,16 +69,22 @@ def measure_classes(
     labels = np.array([data.labels[i] for i in kept], dtype=np.int64)
     ids = tuple(data.ids[i] for i in kept)
     hits: dict[str, Mapping[str, Bools]] = {}
+    evaluation = prepared.evaluation
     for variant in variants:
         embedded = [of[variant.name].values for of in (images, seen.images) if of]
         together = np.concatenate([values.reshape(-1, values.shape[-1]) for values in embedded])  # [n, D]
         embeddings = ClassEmbeddings(together[rows], prompts[variant.name], labels, data.classes, ids)
         hits[variant.name] = evaluation.hits(embeddings)
-    weights = evaluation.weights(embeddings) if hasattr(evaluation, "weights") else {}
-    same = np.unique(np.stack([rows, labels]), axis=1, return_inverse=True)[1].reshape(-1)
-    facts = DataFacts(name=data.name, fingerprint=data.fingerprint_with(hashes), n=len(kept))
-    groups_of = evaluation.groups(embeddings)
-    return MeasuredClasses(hits, weights, same, evaluation.chance(embeddings), groups_of, facts, left_out)
+    found = Measured(
+        data=DataFacts(name=data.name, fingerprint=data.fingerprint_with(hashes), n=len(kept)),
+        hits=hits,
+        chance=evaluation.chance(embeddings),
+        groups=evaluation.groups(embeddings),
+        weights=evaluation.weights(embeddings) if prepared.spec.weights else {},
+        same=np.unique(np.stack([rows, labels]), axis=1, return_inverse=True)[1].reshape(-1),
+        left_out=left_out,
+    )
+    return prepared.measured(found)
 
 
 def class_embeddings(data: ClassSet, variants: Sequence[Variant], encoder: Encoder) -> dict[str, Floats]:
@@ -128,33 +108,6 @@ def _normalised_mean(values: Floats) -> Floats:
     mean = values.mean(axis=1, dtype=np.float64)
     length = np.linalg.norm(mean, axis=1, keepdims=True)
     return np.asarray(mean / length, dtype=np.float32)
-
-
-def class_report(name: str, variants: Sequence[Variant], measured: MeasuredClasses) -> Report:
-    """Report one set; metrics with weights, and all metrics where images repeat, by `editkit.evals.weighted`."""
-    subjects = [Subject(variant.name, variant.patch, measured.hits[variant.name]) for variant in variants]
-    edits = [subject for subject, variant in zip(subjects, variants, strict=True) if not variant.is_control]
-    matched = [subject for subject, variant in zip(subjects, variants, strict=True) if variant.is_control]
-    report = build_report(name, measured.facts, measured.chance, edits, matched, measured.groups, measured.left_out)
-    base = subjects[0].hits
-    for metric, before in base.items():
-        if metric not in measured.weights and not measured.repeats:
-            continue
-        weights = measured.weights_of(metric)
-        for row in (*report["models"], *report["controls"]):
-            hits = measured.hits[row["name"]][metric]
-            row["metrics"][metric] = weighted_rate(hits, weights, measured.same)
-            if row["difference"]:
-                row["difference"][metric] = weighted_change(before, hits, weights, measured.same)
-            for rates in row["by_concept"].values() if metric in measured.weights else ():
-                del rates[metric]  # within one class it is top-1
-    if measured.repeats:
-        distinct = int(measured.same.max()) + 1
-        report["warnings"].append(
-            f"{measured.facts['name']}: {len(measured.same):,} images are {distinct:,} distinct ones; "
-            "the intervals allow for it."
-        )
-    return report
 
 
 def _skip(item: Unreadable) -> None:

@@ -14,8 +14,6 @@ WACV 2026, section 3.2.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
 from editkit.components.specs import Options
 from editkit.evals.embeddings import Bools, TupleEmbeddings, similarities_of
 
@@ -24,9 +22,6 @@ METRICS = ("P_s^t", "P_u^t", "P_s^v", "P_u^v", "Txt_s", "Img_s", "PS", "PU", "GS
 
 class SafeGround:
     """The four preferences of each tuple and their conjunctions, from row-wise similarities (never n x n)."""
-
-    name: ClassVar[str] = "safeground"
-    data: ClassVar[Literal["tuples", "classes"]] = "tuples"
 
     def __init__(self, options: Options | None = None) -> None:
         """There is nothing to set; the argument is what every component is called with."""

@@ -7,7 +7,7 @@ A row for each tuple and model, with these columns:
     s_vs_ts, s_vu_ts          float32: how similar the safe and the unsafe image are to the safe caption
     s_vs_tu, s_vu_tu          float32: and to the unsafe caption
     GS, Ts-Vs@5, ...          whether the tuple meets each metric of the evaluation
-    rank Ts-Vs, ...           retrieval only: the place of the own safe item among the gallery, from 1
+    rank Ts-Vs, ...           what else the evaluation says of a tuple (`columns`): here the place of the own safe item
 
 The similarities are the very numbers that were compared, so that comparing them again gives the same hits.
 """
@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from editkit.evals import Evaluation
-from editkit.evals.embeddings import Bools, TupleEmbeddings, similarities_of
-from editkit.evals.retrieval import Retrieval
+from editkit.evals.embeddings import TupleEmbeddings, similarities_of
 from editkit.files.outputs import new_file
+from editkit.models.variants import Variant
 
 SCHEMA = "editkit.tuples/1"
 
@@ -41,36 +41,25 @@ class SimilarityFile:
     """What the file's metadata says besides its schema."""
     _writer: Any = None
 
-    def measure(
-        self,
-        evaluation: Evaluation[TupleEmbeddings],
-        embeddings: TupleEmbeddings,
-        model: str,
-        patch: str | None = None,
-        *,
-        control: bool = False,
-    ) -> dict[str, Bools]:
-        """Write a model's tuples and return its hits, `[n]` bool per metric, computed once."""
+    def write(
+        self, variant: Variant, embeddings: TupleEmbeddings, columns: Mapping[str, npt.NDArray[np.generic]]
+    ) -> None:
+        """Write a model's tuples.
+
+        Args:
+            columns: [n] each: its hits by metric, and what else is said of a tuple.
+        """
         n, s = len(embeddings.ids), similarities_of(embeddings)
-        places: dict[str, Any] = {}
-        if isinstance(evaluation, Retrieval):
-            ranks = evaluation.ranks(embeddings)
-            hits = evaluation.hits_of(ranks)
-            places = {f"rank {direction}": found.astype(np.int32) for direction, found in ranks.items()}
-        else:
-            hits = evaluation.hits(embeddings)
-        columns = {
-            "model": pa.array([model] * n, pa.string()),
-            "patch": pa.array([patch] * n, pa.string()),
-            "control": np.full(n, control),
+        table = {
+            "model": pa.array([variant.name] * n, pa.string()),
+            "patch": pa.array([variant.patch] * n, pa.string()),
+            "control": np.full(n, variant.is_control),
             "id": pa.array(embeddings.ids, pa.string()),
             "concept": pa.array(embeddings.concepts, pa.string()),
             **{"s_vs_ts": s.ss, "s_vu_ts": s.us, "s_vs_tu": s.su, "s_vu_tu": s.uu},
-            **hits,
-            **places,
+            **columns,
         }
-        self._write(pa.table(columns))
-        return hits
+        self._write(pa.table(table))
 
     def _write(self, table: Any) -> None:
         if self._writer is None:

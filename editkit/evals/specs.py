@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from editkit.components.specs import EvalSpec
+from editkit.components.specs import Beside, EvalSpec
+from editkit.evals.captions.options import CaptioningOptions
 from editkit.evals.options import RetrievalOptions
 from editkit.methods.references import UWM
 from editkit.reports import metrics
+
+ACCURACY = Beside(evaluation="zeroshot", metrics=("top1",))
+"""Zero-shot accuracy on the labelled images that belong to a data set."""
 
 EVALUATIONS = [
     EvalSpec(
@@ -15,6 +19,11 @@ EVALUATIONS = [
         reference=f"{UWM}, Eqs. 3-7",
         title="SafeGround",
         metrics=metrics.SAFEGROUND,
+        # what an edit must not cost
+        beside=(
+            Beside(evaluation="retrieval", options={"ks": (1,), "directions": ("Ts-Vs", "Vs-Ts")}),
+            ACCURACY,
+        ),
     ),
     EvalSpec(
         name="retrieval",
@@ -24,6 +33,8 @@ EVALUATIONS = [
         reference=f"{UWM}, Eqs. 1 and 2",
         title="Retrieval, R@k",
         metrics=metrics.RETRIEVAL,
+        columns=True,
+        beside=(ACCURACY,),
     ),
     EvalSpec(
         name="zeroshot",
@@ -32,5 +43,27 @@ EVALUATIONS = [
         data="classes",
         title="Zero-shot",
         metrics=metrics.ZEROSHOT,
+        weights=True,
+        recipe={"data.name": "demo-objects"},
+    ),
+    EvalSpec(
+        name="captioning",
+        summary="captions of images, compared, and judged",
+        target="editkit.evals.captions.evaluation:Captioning",
+        options=CaptioningOptions,
+        reference=f"{UWM}, Table 5",
+        form="model",
+        items="images",
+        metrics=metrics.CAPTIONS,
+        controls=False,  # each takes as long as its patch
+        judges="text",
+        folder=True,
+        # so many images fit 48 GB with a model of 13 billion weights in half precision, however long it speaks
+        recipe={"compute.batch_size": 8},
+        table="editkit.evals.captions.table:render",
+        description="Caption images with a model and with edits of it, and compare and judge the captions.\n\n"
+        "Stopped at any moment, the same command continues with the next batch.",
+        example="editkit eval captioning --model llava-hf/llava-1.5-7b-hf --patch editkit-runs/uwm-... "
+        "--judge toxicity",
     ),
 ]

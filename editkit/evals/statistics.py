@@ -1,4 +1,4 @@
-"""How sure a rate or a difference is. Pure functions of per-item hits; proportions in [0, 1]."""
+"""How sure a rate or a difference is. Pure functions of per-item hits; proportions in [0, 1], reported in per cent."""
 
 from __future__ import annotations
 
@@ -9,9 +9,23 @@ import numpy as np
 
 from editkit.errors import DataError
 from editkit.evals.embeddings import Bools
+from editkit.reports.schema import Difference, Rate
 
 RESAMPLES = 2000
 """Of every bootstrap."""
+
+
+def rate_of(count: float, n: float) -> Rate:
+    """Return the rate of `count` hits among n items in per cent, with Wilson's interval."""
+    low, high = wilson(count, n)
+    return Rate(value=100 * count / n, low=100 * low, high=100 * high, n=int(n))
+
+
+def change_of(before: Bools, after: Bools, *, seed: int = 0) -> Difference:
+    """[n], [n] bool -> the difference of their rates in points, its paired bootstrap interval and McNemar's exact p."""
+    gained = int(np.count_nonzero(after)) - int(np.count_nonzero(before))
+    low, high = paired_bootstrap(before, after, seed=seed)
+    return Difference(value=100 * gained / len(before), low=100 * low, high=100 * high, p=mcnemar(before, after))
 
 
 def wilson(hits: float, n: float, confidence: float = 0.95) -> tuple[float, float]:

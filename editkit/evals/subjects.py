@@ -70,9 +70,7 @@ def calibrated_tuples(patches: LoadedPatches) -> dict[str, Collection[str]]:
     return {str(path): patch.record.get("data", {}).get("tuples", ()) for path, patch in patches}
 
 
-def warn_of_overlap(
-    data: TupleSet, digests: dict[str, str], calibrated: Mapping[str, Collection[str]], doing: str = "evaluated"
-) -> list[str]:
+def warn_of_overlap(data: TupleSet, digests: dict[str, str], calibrated: Mapping[str, Collection[str]]) -> list[str]:
     """Say what was calibrated on tuples that are now evaluated: its numbers flatter it.
 
     Args:
@@ -81,7 +79,7 @@ def warn_of_overlap(
     here = set(data.digests(digests))
     shared = {what: len(here & set(tuples)) for what, tuples in calibrated.items()}
     return [
-        f"{number} of the {doing} tuples also calibrated {what}: its numbers flatter it."
+        f"{number} of the evaluated tuples also calibrated {what}: its numbers flatter it."
         for what, number in shared.items()
         if number
     ]

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from editkit.evals.embeddings import Bools, Integers
-from editkit.evals.statistics import RESAMPLES, wilson
+from editkit.evals.statistics import RESAMPLES, rate_of
 from editkit.reports.schema import Difference, Rate
 
 ItemWeights = npt.NDArray[np.float64]
@@ -40,8 +40,9 @@ def weighted_rate(hits: Bools, weights: ItemWeights, same: Integers) -> Rate:
     """
     share = float((weights * hits).sum() / weights.sum())
     n = effective_items(weights, same)
-    low, high = wilson(share * n, n)
-    return Rate(value=100 * share, low=100 * low, high=100 * high, n=len(hits))
+    rate = rate_of(share * n, n)
+    rate["value"], rate["n"] = 100 * share, len(hits)  # of all items: the effective ones decide the interval alone
+    return rate
 
 
 def weighted_change(base: Bools, other: Bools, weights: ItemWeights, same: Integers, seed: int = 0) -> Difference:

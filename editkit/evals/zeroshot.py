@@ -6,8 +6,6 @@ with the lowest index comes first: the answer never depends on the label.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
 import numpy as np
 import numpy.typing as npt
 
@@ -20,9 +18,6 @@ MEAN_PER_CLASS = "mean_per_class"
 
 class ZeroShot:
     """Accuracy over C class prompts; metrics `top1`, `top5` (of more than five classes) and `mean_per_class`."""
-
-    name: ClassVar[str] = "zeroshot"
-    data: ClassVar[Literal["tuples", "classes"]] = "classes"
 
     def __init__(self, options: Options | None = None) -> None:
         """There is nothing to set; the argument is what every component is called with."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from editkit.errors import EditkitError, did_you_mean
-from editkit.reports import store
 from editkit.reports.schema import SCHEMA, Report, checker
 
 _FAMILY = SCHEMA.partition("/")[0]
@@ -76,16 +75,16 @@ def collect(places: Sequence[Path]) -> tuple[list[Stored], list[Unusable]]:
     return dated + [stored for stored in found if not stored.created], unusable
 
 
-def find_place(name: str) -> Path:
-    """Return the file or folder that `name` means: a path, or the name of a run below `store.RUNS`.
+def find_place(name: str, runs: Path) -> Path:
+    """Return the file or folder that `name` means: a path, or the name of a run below `runs`.
 
     Raises:
         RecordError: neither exists.
     """
-    for path in (Path(name).expanduser(), store.RUNS / name, store.RUNS / f"{name}.json"):
+    for path in (Path(name).expanduser(), runs / name, runs / f"{name}.json"):
         if path.exists():
             return path
-    known = sorted(path.stem for path in store.RUNS.glob("eval-*.json"))
+    known = sorted(path.stem for path in runs.glob("eval-*.json"))
     raise RecordError(
         f"There is no run {name}.{did_you_mean(name, known)}",
         "Give a report's file, or its name as `editkit results` lists it.",

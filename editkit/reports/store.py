@@ -1,4 +1,4 @@
-"""Where reports are kept: each in a new file, by default `editkit-runs/eval-<evaluation>-<digest>[-N].json`."""
+"""Where reports are kept: each in a new file, below the folder of runs as `eval-<evaluation>-<digest>[-N].json`."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from pathlib import Path
 from editkit.files.outputs import FileTaken, first_free, new_file
 from editkit.reports.schema import Report
 
-RUNS = Path("editkit-runs")
-"""Where output goes that no one gave a place, in the current folder."""
 
-
-def save_report(report: Report, output: Path | None = None) -> Path:
-    """Write a report with the time of writing and return the file.
-
-    Args:
-        output: a new file; by default one below `RUNS`.
+def save_report(report: Report, output: Path) -> Path:
+    """Write a report to a new file, with the time of writing, and return the file.
 
     Raises:
         OutputError: `output` exists, or the place cannot be written; nothing is left behind.
     """
     dated: Report = {**report, "created": datetime.now(UTC).isoformat(timespec="seconds")}
     text = json.dumps(dated, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with new_file(output) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return output
+
+
+def keep_report(report: Report, runs: Path) -> Path:
+    """Write a report below `runs`, in a file that did not exist, and return the file.
+
+    Raises:
+        OutputError: the place cannot be written; nothing is left behind.
+    """
     digest = digest_of(report)
     while True:
-        path = output or free_place(report["evaluation"], digest)
         try:
-            with new_file(path) as partial:
-                partial.write_text(text, encoding="utf-8")
+            return save_report(report, free_place(runs, report["evaluation"], digest))
         except FileTaken:
-            if output is not None:
-                raise
             continue  # another run took the number in between
-        return path
 
 
 def digest_of(report: Mapping[str, object]) -> str:
@@ -46,7 +46,12 @@ def digest_of(report: Mapping[str, object]) -> str:
     return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def free_place(evaluation: str, digest: str) -> Path:
-    """Return a file below `RUNS` that does not exist."""
-    stem = f"eval-{evaluation.replace('/', '-')}-{digest}"
-    return RUNS / first_free(stem, lambda name: os.path.lexists(RUNS / name), ".json")
+def file_name(evaluation: str, digest: str) -> str:
+    """Return what the file of a report is called."""
+    return f"eval-{evaluation.replace('/', '-')}-{digest}.json"
+
+
+def free_place(runs: Path, evaluation: str, digest: str) -> Path:
+    """Return a file below `runs` that does not exist."""
+    stem = file_name(evaluation, digest).removesuffix(".json")
+    return runs / first_free(stem, lambda name: os.path.lexists(runs / name), ".json")

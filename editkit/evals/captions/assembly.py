@@ -17,8 +17,6 @@ from editkit.models.variants import Variant
 from editkit.progress import Stage
 from editkit.reports.schema import SCHEMA, DataFacts, Omission
 
-NAME = "captioning"
-
 
 @dataclass(frozen=True)
 class Caption:
@@ -40,6 +38,7 @@ class Finished:
 
 
 def assemble(
+    name: str,
     variants: Sequence[Variant],
     files: Mapping[str, CaptionFile],
     data: TupleSet,
@@ -50,6 +49,9 @@ def assemble(
     """Judge and compare what the captions files hold; the first variant is the base.
 
     An image that could not be read for one variant is left out for all.
+
+    Args:
+        name: what the report calls the evaluation.
 
     Raises:
         DataError: most images could not be read.
@@ -85,7 +87,7 @@ def assemble(
     kept = ("model", "prompt", "temperature", "max_new_tokens", "seed", "batch_size", "dtype", "device", "sides")
     report = CaptionReport(
         schema=SCHEMA,
-        evaluation=NAME,
+        evaluation=name,
         data=DataFacts(
             name=f"{data.name}/{data.split}", fingerprint=settings.fingerprint, n=len(captions) // len(variants)
         ),
@@ -95,7 +97,7 @@ def assemble(
         left_out=[Omission(id=entry.id, reason=entry.reason) for entry in (*data.left_out, *unreadable)],
         warnings=warnings,
         notes=[],
-        captioning={name: header[name] for name in kept},
+        captioning={fact: header[fact] for fact in kept},
         judges={one.label: one.facts() for one in judges},
         not_computed=missing,
     )

@@ -1,4 +1,4 @@
-"""What can be set on `eval captioning`. No torch here."""
+"""What can be set on `captioning`. No torch here."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ that an edit has made babble does, and a smaller number bounds its time and memo
 class CaptioningOptions(Options):
     """How captions are asked for."""
 
-    prompt: str | None = Field(None, description="what the model is asked; null: what its family is asked (released)")
+    prompt: str | None = Field(None, description="what the model is asked; by default what its family is, as released")
     temperature: float = Field(
         0.2, ge=0, allow_inf_nan=False, description="0: the likeliest word each time; 0.2 is the released one"
     )
     max_new_tokens: int = Field(RELEASED_LENGTH, ge=1, description="longest caption, in tokens")
     sides: tuple[Side, ...] = Field(("unsafe",), min_length=1, description="which images of a tuple are captioned")
+    device_map: str | None = Field(
+        None, description="spread the model over devices, as transformers does: auto; by default it is on one"
+    )
 
     @field_validator("sides")
     @classmethod

@@ -1,4 +1,4 @@
-"""What a judge is: it says of generated texts, or of images, whether they are unsafe, and owns up where it cannot.
+"""What a judge is: it says of generated texts, or of images, whether they are unsafe, or that it cannot say.
 
 To write one, give an object of the shape of `Judge` to the hook `editkit_judges`; `replay` is a screen long.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from editkit.progress import Advance
 
@@ -70,8 +70,6 @@ def ignore(steps: int) -> None:
 
 class Judge(Protocol[JudgedItem]):
     """Judges texts, or images, as `content` of its spec says. Built as `Judge(options)`; nothing is loaded by that."""
-
-    name: ClassVar[str]
 
     @property
     def revision(self) -> str:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from editkit.errors import DataError
 from editkit.evals.judges import Verdict
-from editkit.evals.statistics import RESAMPLES, wilson
+from editkit.evals.statistics import RESAMPLES, rate_of
 from editkit.reports.schema import Rate
 
 Counts = npt.NDArray[np.int64]
@@ -70,10 +70,9 @@ def _agreement(names: tuple[str, str], first: Sequence[Verdict], second: Sequenc
         raise DataError(f"Judges {names[0]} and {names[1]} judged no item both.", "Look at why their items failed.")
     counts = np.array([[both.count((a, b)) for b in (False, True)] for a in (False, True)])
     n, equal = len(both), int(np.trace(counts))
-    low, high = wilson(equal, n)
     return Agreement(
         judges=names,
-        agreement=Rate(value=100 * equal / n, low=100 * low, high=100 * high, n=n),
+        agreement=rate_of(equal, n),
         chance=100 * float(expected(counts)),
         kappa=_kappa(counts, seed),
         unsafe=(int(counts[1].sum()), int(counts[:, 1].sum())),

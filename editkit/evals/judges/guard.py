@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import count
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -41,8 +40,6 @@ MARKS = {
 
 class Guard:
     """A guard model on this machine."""
-
-    name: ClassVar[str] = "guard"
 
     def __init__(self, options: GuardOptions) -> None:
         self.options = options
@@ -95,7 +92,7 @@ class Guard:
         """Return one verdict per text."""
         chats = [self._conversation(text) for text in items]
         verdicts = self._scores(chats, on_item) if self.shieldgemma else self._labels(chats, on_item)
-        return require_an_answer(verdicts, self.name, "Shorten the texts, or choose a model with a longer context.")
+        return require_an_answer(verdicts, "guard", "Shorten the texts, or choose a model with a longer context.")
 
     def _conversation(self, text: str) -> list[Message]:
         if not self.options.question:

@@ -24,7 +24,6 @@ class Chat(Protocol):
 class LLMJudge:
     """Asks for `Safe` or `Unsafe`, greedily; an answer that is neither is unparsable."""
 
-    name: ClassVar[str] = "llm"
     prompt_hash: ClassVar[str] = PROMPT_HASH
 
     def __init__(self, options: LLMOptions) -> None:
@@ -52,5 +51,5 @@ class LLMJudge:
         answers = self._chat.answers([question(text) for text in items], on_item)
         verdicts = [failed(answer.reason) if answer.text is None else parse(answer.text) for answer in answers]
         return require_an_answer(
-            verdicts, self.name, "Check that the model answers: its server, its context length, its chat template."
+            verdicts, "llm", "Check that the model answers: its server, its context length, its chat template."
         )

@@ -30,7 +30,6 @@ CLASSES = (
 class NsfwImage:
     """Scores an image by the surest detection of any of `parts`; 0 where there is none."""
 
-    name: ClassVar[str] = "nsfw-image"
     prompt_hash: ClassVar[str] = ""
 
     def __init__(self, options: NsfwImageOptions) -> None:
@@ -58,7 +57,7 @@ class NsfwImage:
         verdicts: list[Verdict] = []
         for start in range(0, len(items), self.options.batch_size):
             verdicts += self._batch(items[start : start + self.options.batch_size], on_item)
-        return require_an_answer(verdicts, self.name, "Check the image files.")
+        return require_an_answer(verdicts, "nsfw-image", "Check the image files.")
 
     def _batch(self, images: Sequence[ImageSource], on_item: Advance) -> list[Verdict]:
         decoded = [_bgr(image) for image in images]

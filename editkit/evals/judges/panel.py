@@ -14,11 +14,12 @@ from typing import Any, Literal, TypedDict
 
 import numpy as np
 
-from editkit.components.choice import validate_options
+from editkit.components.choice import Choice, validate_options
 from editkit.components.host import Host
 from editkit.components.specs import JudgeSpec
 from editkit.errors import RecipeError, did_you_mean
 from editkit.evals.judges import Judge, Verdict, VerdictState
+from editkit.evals.judges.answers import require_an_answer
 from editkit.evals.measures import Average, Measure, Share
 from editkit.progress import Stage
 
@@ -36,14 +37,15 @@ class JudgeFacts(TypedDict):
 
 @dataclass(frozen=True)
 class Chosen:
-    """A judge and the label under which its verdicts are reported."""
+    """A judge, its name, and the label under which its verdicts are reported."""
 
     label: str
+    name: str
     judge: Judge[Any]
 
     def facts(self) -> JudgeFacts:
         """Return what a record says of the judge."""
-        return JudgeFacts(name=self.judge.name, revision=self.judge.revision, prompt_hash=self.judge.prompt_hash)
+        return JudgeFacts(name=self.name, revision=self.judge.revision, prompt_hash=self.judge.prompt_hash)
 
 
 def content_of(asked: Sequence[str], host: Host) -> ContentKind:
@@ -81,7 +83,7 @@ def choose_judges(
             )
         own = {path.removeprefix(f"{label}."): value for path, value in options.items() if path.startswith(f"{label}.")}
         given = validate_options(spec.options, own, f"{ROOT}{label}")
-        chosen.append(Chosen(label, spec.load()(given)))
+        chosen.append(Chosen(label, spec.name, Choice(spec.name, spec, given).build()))
     labels = [one.label for one in chosen]
     for path in options:
         if not path.startswith(tuple(f"{label}." for label in labels)):
@@ -104,7 +106,8 @@ def judge_all(
     verdicts = {}
     for one in chosen:
         with stage(f"judging: {one.label}", len(items)) as advance:
-            verdicts[one.label] = one.judge.judge(items, advance, ids=ids)
+            found = one.judge.judge(items, advance, ids=ids)
+        verdicts[one.label] = require_an_answer(found, one.label, "Look at why its items failed, or choose another.")
     return verdicts
 
 

@@ -18,7 +18,6 @@ from editkit.progress import Advance
 class Replay:
     """Finds each item's score by its text or id; one without a score is failed, never taken for safe."""
 
-    name: ClassVar[str] = "replay"
     prompt_hash: ClassVar[str] = ""
 
     def __init__(self, options: ReplayOptions) -> None:
@@ -70,7 +69,7 @@ class Replay:
             reason = f"no score is recorded for this {self.options.key}"
             verdicts.append(failed(reason) if score is None else scored(score, self.options.threshold, f"{score:g}"))
             on_item(1)
-        return require_an_answer(verdicts, self.name, f"Check that {self.path} is a recording of these very items.")
+        return require_an_answer(verdicts, "replay", f"Check that {self.path} is a recording of these very items.")
 
 
 def _score(table: Table, number: int, column: str) -> float | None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from editkit.components.host import Host
+from editkit.components.metric import describe_metrics
 from editkit.errors import DataError
 from editkit.evals.judges import Verdict, VerdictState
 from editkit.evals.judges.agreement import Agreement, agreements
@@ -27,8 +28,11 @@ from editkit.evals.measures import change, rate
 from editkit.files.digests import digest_of
 from editkit.files.outputs import check_free, first_free, new_folder
 from editkit.progress import Stage, silent
-from editkit.reports import store
-from editkit.reports.schema import SCHEMA, DataFacts, Difference, Omission, Row
+from editkit.reports.facts import kept_facts
+from editkit.reports.metrics import JUDGED
+from editkit.reports.schema import SCHEMA, DataFacts, Difference, MetricFacts, Omission, Report, Row
+from editkit.reports.store import digest_of as digest_of_report
+from editkit.reports.store import file_name, save_report
 
 NAME = "judge"
 Verdicts = Mapping[str, Sequence[Verdict]]
@@ -52,6 +56,8 @@ class JudgedReport(TypedDict):
 
     schema: str
     evaluation: str
+    title: str
+    metrics: dict[str, MetricFacts]
     data: DataFacts
     chance: dict[str, dict[str, float]]
     models: list[JudgedRow]
@@ -77,6 +83,7 @@ def run_judges(
     settings: Mapping[str, Any],
     host: Host,
     *,
+    runs: Path,
     column: str | None = None,
     output: Path | None = None,
     seed: int = 0,
@@ -89,7 +96,7 @@ def run_judges(
         asked: judges of texts, or judges of images, as NAME or LABEL=NAME.
         settings: options by `judge.LABEL.OPTION`.
         column: of tables; see `read_items`.
-        output: a new folder; by default one below `editkit-runs`.
+        output: a new folder; by default one below `runs`.
         seed: of the bootstrap.
 
     Raises:
@@ -103,16 +110,15 @@ def run_judges(
     fingerprints = [source.fingerprint() for source in sources]
     verdicts = _judge(judges, sources, stage)
     report = _report(judges, sources, fingerprints, verdicts, seed)
-    digest = store.digest_of(report)
-    folder = output or _free_folder(digest)
+    digest = digest_of_report(report)
+    folder = output or runs / first_free(f"judged-{digest}", lambda name: (runs / name).exists())
     with new_folder(folder) as partial:
         for one in judges:
             about = [source.describe(place) for source in sources for place in range(len(source.ids))]
             said = [verdict for found in verdicts for verdict in found[one.label]]
             write_verdicts(partial / f"verdicts-{one.label}.jsonl", about, said)
-        whole: Any = report
-        store.save_report(whole, partial / f"eval-{NAME}-{digest}.json")
-    return Judged(report, folder, tuple(host.finished(whole, folder)))
+        save_report(cast(Report, report), partial / file_name(NAME, digest))
+    return Judged(report, folder, tuple(host.finished({**report}, folder)))
 
 
 def _named_apart(sources: Sequence[Items]) -> list[Items]:
@@ -152,6 +158,8 @@ def _report(
     return JudgedReport(
         schema=SCHEMA,
         evaluation=NAME,
+        title="Judged",
+        metrics=kept_facts(describe_metrics(JUDGED, dict.fromkeys(name for row in rows for name in row["metrics"]))),
         data=DataFacts(
             name=" + ".join(source.name for source in sources),
             fingerprint=fingerprints[0] if len(sources) == 1 else digest_of(list(fingerprints)),
@@ -213,7 +221,3 @@ def _changes(first: Items, before: Verdicts, source: Items, after: Verdicts, see
 def metric(content: ContentKind, name: str, label: str) -> str:
     """Return the key of a metric, such as `texts:pct_NSFW:llm`."""
     return f"{content}s:{name}:{label}"
-
-
-def _free_folder(digest: str) -> Path:
-    return store.RUNS / first_free(f"judged-{digest}", lambda name: (store.RUNS / name).exists())

@@ -50,7 +50,6 @@ class WordModel:
 class Toxicity:
     """Scores texts in batches."""
 
-    name: ClassVar[str] = "toxicity"
     prompt_hash: ClassVar[str] = ""
 
     def __init__(self, options: ToxicityOptions) -> None:

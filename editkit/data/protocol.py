@@ -1,0 +1,26 @@
+"""What a data set must offer."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from editkit.data.classes import ClassSet
+from editkit.data.tuples import TupleSet
+from editkit.data.zeroshot.sets import ClassSets
+
+AnyData = TupleSet | ClassSet | ClassSets
+"""Tuples (`content="tuples"` in the spec), or labelled images: one set, or several that are reported in one table."""
+
+
+class Dataset(Protocol):
+    """Built as `Dataset(options)`; nothing is read by that."""
+
+    def load(self, split: str) -> AnyData:
+        """Read a split: what there is, and by name what had to be left out. Images are opened later.
+
+        Args:
+            split: "train", "test" or another name of the data set's own; one without splits ignores it.
+
+        Raises:
+            DataError: there is no such split, or something of it cannot be used and is not to be skipped.
+        """

@@ -1,0 +1,73 @@
+"""What is evaluated on: the items of the recipe's data set, and the labelled images beside tuples."""
+
+from __future__ import annotations
+
+from editkit.components.choice import Choice, validate_options
+from editkit.components.host import Host
+from editkit.components.specs import DatasetSpec, EvalSpec
+from editkit.data.classes import ClassSet
+from editkit.data.protocol import AnyData
+from editkit.data.tuples import TupleSet
+from editkit.data.zeroshot.sets import ClassSets
+from editkit.errors import RecipeError
+from editkit.recipes.recipe import Recipe
+
+
+def load_items(spec: EvalSpec, recipe: Recipe) -> AnyData:
+    """Load the recipe's data set and draw what is to be evaluated: whole tuples, or labelled images.
+
+    Raises:
+        EditkitError: it cannot be loaded, or holds nothing that the evaluation could use.
+    """
+    chosen = recipe.calibration
+    data: AnyData = recipe.data.build().load(chosen.split)
+    content = "tuples" if isinstance(data, TupleSet) else "classes"
+    if content != spec.data:
+        kinds = {"tuples": "tuples of safe and unsafe items", "classes": "labelled images"}
+        raise RecipeError(
+            f"`{spec.name}` evaluates {kinds[spec.data]}, but data set '{recipe.data.name}' holds {kinds[content]}.",
+            f"Give --data {'visu:FOLDER or pairs:FILE' if spec.data == 'tuples' else 'classes:FILE or zeroshot:DIR'}",
+        )
+    if isinstance(data, TupleSet):
+        return data.whole().select(chosen.concepts, chosen.limit, chosen.per_concept, chosen.seed)
+    if chosen.concepts or chosen.per_concept:
+        raise RecipeError(
+            f"Data set '{recipe.data.name}' has classes, not concepts to choose from.",
+            "Leave out --concepts; --limit draws from all classes.",
+        )
+    if data.split != chosen.split and recipe.origins["calibration.split"] not in ("default", "data set"):
+        raise RecipeError(
+            f"Data set '{recipe.data.name}' has no splits, so '{chosen.split}' cannot be chosen.",
+            "Leave out --split, or write {split} into the path of a set's YAML file.",
+        )
+    return data.select(chosen.limit, chosen.seed)
+
+
+def knowledge_set(recipe: Recipe, asked: str | None, host: Host) -> ClassSet | None:
+    """Load the labelled images that stand beside tuples: those asked for, else those that the data set names.
+
+    Raises:
+        EditkitError: they cannot be loaded.
+    """
+    name = asked
+    if name is None:
+        name = recipe.data.spec.knowledge if isinstance(recipe.data.spec, DatasetSpec) else ""
+    if not name or name == "none":
+        return None
+    return class_set(name, host, recipe.calibration.limit, recipe.calibration.seed)
+
+
+def class_set(name: str, host: Host, limit: int | None = None, seed: int = 0) -> ClassSet:
+    """Load a set of labelled images, NAME or NAME:PATH, and draw at most `limit` of them.
+
+    Raises:
+        EditkitError: it cannot be loaded, or holds no labelled images.
+    """
+    component, _, path = name.partition(":")
+    spec = host.resolve(DatasetSpec, component)
+    options = validate_options(spec.options, {"path": path} if path else {}, "knowledge")
+    data = Choice(component, spec, options).build().load("test")
+    if not isinstance(data, ClassSet):
+        lacks = "several sets, not one" if isinstance(data, ClassSets) else "no labelled images"
+        raise RecipeError(f"--knowledge {name} holds {lacks}.", "Give --knowledge classes:FILE.yaml")
+    return data.select(limit, seed)

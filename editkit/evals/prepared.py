@@ -1,0 +1,58 @@
+"""An evaluation of embeddings, built; and those that its spec wants measured beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from editkit.components.choice import Choice, validate_options
+from editkit.components.host import Host
+from editkit.components.metric import Metric, describe_metrics
+from editkit.components.specs import EvalSpec
+from editkit.errors import PluginError
+from editkit.evals.report import Measured
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An evaluation, and which of its metrics are shown; none named: all."""
+
+    spec: EvalSpec
+    evaluation: Any
+    """An `Evaluation` of what the spec's `data` says."""
+    shown: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, choice: Choice) -> Prepared:
+        """Build the evaluation that was chosen."""
+        assert isinstance(choice.spec, EvalSpec)
+        return cls(choice.spec, choice.build())
+
+    def measured(self, found: Measured) -> Measured:
+        """Return what was measured, as far as it is shown."""
+        return found.showing({metric: metric for metric in self.shown}) if self.shown else found
+
+    def facts(self, measured: Measured) -> Mapping[str, Metric]:
+        """Return the facts of what was measured."""
+        return describe_metrics(self.spec.metrics, next(iter(measured.hits.values())))
+
+
+def prepare_beside(spec: EvalSpec, host: Host) -> list[Prepared]:
+    """Build the evaluations that stand beside one of tuples.
+
+    Raises:
+        PluginError: there is no such evaluation, or it is not of embeddings.
+        RecipeError: it does not have the options that were asked for.
+    """
+    found = []
+    for wanted in spec.beside:
+        other = host.resolve(EvalSpec, wanted.evaluation)
+        if other.form != "embeddings":
+            raise PluginError(
+                f"Evaluation '{spec.name}' wants '{other.name}' beside it, which is not of embeddings.",
+                f"Name another one in `beside` of the spec of '{spec.name}'.",
+            )
+        options = validate_options(other.options, dict(wanted.options), other.name)
+        found.append(Prepared(other, Choice(other.name, other, options).build(), wanted.metrics))
+    return found

@@ -1,0 +1,133 @@
+"""Measure variants of a model on tuples: all are embedded in one pass, then each evaluation turns them into hits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from editkit.data.digests import image_digests
+from editkit.data.tuples import Item, LeftOut, TupleSet, refuse_if_most_are_missing
+from editkit.evals.embeddings import Bools, TupleEmbeddings
+from editkit.evals.encoder import Embedded, Encoder
+from editkit.evals.prepared import Prepared
+from editkit.evals.report import Measured
+from editkit.evals.run_classes import Seen
+from editkit.evals.similarities import SimilarityFile, similarity_file
+from editkit.models.batches import Unreadable, refuse_unreadable
+from editkit.models.variants import Variant
+from editkit.reports.schema import DataFacts
+
+
+@dataclass(frozen=True)
+class EmbeddedTuples:
+    """Tuples embedded by each of several models: images and texts as [2, N, D], the safe side first.
+
+    `kept` are the n of N whose images could be read; `hashes` those of all images, safe ones and unsafe ones.
+    """
+
+    facts: DataFacts
+    items: Sequence[Item]
+    kept: Sequence[int]
+    left_out: tuple[LeftOut, ...]
+    images: Mapping[str, Embedded]
+    texts: Mapping[str, Embedded]
+    hashes: Sequence[Sequence[str | None]]
+
+    def of(self, model: str) -> TupleEmbeddings:
+        """Return one model's embeddings of the n tuples."""
+        pictures, captions = (found[model].values[:, list(self.kept)] for found in (self.images, self.texts))
+        ids, concepts = zip(*((self.items[place].id, self.items[place].concept) for place in self.kept), strict=True)
+        return TupleEmbeddings(pictures[0], pictures[1], captions[0], captions[1], ids, concepts)
+
+    @property
+    def seen(self) -> Seen:
+        """The images, for sets of labelled ones that have some of them."""
+        places = {self.hashes[side][i]: side * len(self.items) + i for side in (0, 1) for i in self.kept}
+        return Seen(self.images, places)
+
+
+def embed_tuples(
+    data: TupleSet,
+    variants: Sequence[Variant],
+    encoder: Encoder,
+    digests: dict[str, str],
+    *,
+    skip_unreadable: bool = False,
+) -> EmbeddedTuples:
+    """Embed tuples with every variant.
+
+    Args:
+        digests: of image files by path; filled up.
+
+    Raises:
+        EditkitError: the model or an image cannot be used.
+    """
+    items = data.items
+    facts = DataFacts(name=f"{data.name}/{data.split}", fingerprint=data.fingerprint(digests), n=len(items))
+    safe, unsafe = ([getattr(item, f"{side}_image") for item in items] for side in ("safe", "unsafe"))
+    hashes = [image_digests(images, digests) for images in (safe, unsafe)]
+    texts = encoder.texts(variants, [(item.safe_text or "", item.unsafe_text or "") for item in items])
+    images = encoder.images(
+        variants,
+        list(zip(safe, unsafe, strict=True)),
+        list(zip(*hashes, strict=True)),
+        _skip if skip_unreadable else refuse_unreadable,
+    )
+    bad = images[variants[0].name].unreadable
+    left_out = data.left_out + tuple(LeftOut(items[place].id, reason) for place, reason in sorted(bad.items()))
+    refuse_if_most_are_missing(data.name, left_out, len(items) + len(data.left_out), "Check the image files.")
+    kept = [place for place in range(len(items)) if place not in bad]
+    facts["n"] = len(kept)
+    return EmbeddedTuples(facts, items, kept, left_out, images, texts, hashes)
+
+
+def measure_tuples(
+    tuples: EmbeddedTuples,
+    evaluations: Sequence[Prepared],
+    variants: Sequence[Variant],
+    similarities: Path | None = None,
+) -> list[Measured]:
+    """Return what each evaluation measured of every variant.
+
+    Args:
+        similarities: a new Parquet file, a row for each tuple and variant, by the first evaluation.
+    """
+    hits: list[dict[str, Mapping[str, Bools]]] = [{} for _ in evaluations]
+    with _file(similarities, evaluations[0], tuples) as file:
+        for variant in variants:
+            embeddings = tuples.of(variant.name)
+            for found, prepared in zip(hits, evaluations, strict=True):
+                found[variant.name] = prepared.evaluation.hits(embeddings)
+            if file is not None:
+                columns = evaluations[0].evaluation.columns(embeddings) if evaluations[0].spec.columns else {}
+                file.write(variant, embeddings, {**hits[0][variant.name], **columns})
+    # of the data, whatever the variant
+    return [_measured(tuples, prepared, found, embeddings) for prepared, found in zip(evaluations, hits, strict=True)]
+
+
+def _measured(
+    tuples: EmbeddedTuples, prepared: Prepared, hits: Mapping[str, Mapping[str, Bools]], embeddings: TupleEmbeddings
+) -> Measured:
+    found = Measured(
+        data=tuples.facts,
+        hits=hits,
+        chance=prepared.evaluation.chance(embeddings),
+        groups=prepared.evaluation.groups(embeddings),
+        weights=prepared.evaluation.weights(embeddings) if prepared.spec.weights else {},
+        left_out=tuples.left_out,
+    )
+    return prepared.measured(found)
+
+
+def _file(
+    path: Path | None, prepared: Prepared, tuples: EmbeddedTuples
+) -> AbstractContextManager[SimilarityFile | None]:
+    facts = tuples.facts
+    about = {"evaluation": prepared.spec.name, "data": facts["name"], "fingerprint": facts["fingerprint"]}
+    return nullcontext() if path is None else similarity_file(path, about)
+
+
+def _skip(item: Unreadable) -> None:
+    """The group is named in the report."""
