@@ -232,7 +232,9 @@ def test_scores_made_while_skipping_do_not_serve_a_run_that_stops_at_bad_items(
     assert "unsafe-2.jpg" in as_error(run("eval", "safeground", *flags))
 
 
-@pytest.mark.parametrize("line", ["edit --tau abc", "edit --nonsense", "eval", "nonsense", "apply x", "edit --seed x"])
+@pytest.mark.parametrize(
+    "line", ["edit --tau abc", "edit --nonsense", "eval retrieval --limit x", "nonsense", "apply x", "edit --seed x"]
+)
 def test_a_command_that_cannot_be_parsed_exits_2(line: str) -> None:
     ran = run(*line.split())
     assert ran.code == 2 and "Error" in ran.err and ran.out == ""
