@@ -33,6 +33,7 @@ from editkit.components.load import default_host
 from editkit.components.site import Tower
 from editkit.data.classes import ClassSet
 from editkit.data.tuples import TupleSet
+from editkit.editing import estimate
 from editkit.editing.engine import make_patch
 from editkit.editing.plan import Plan, make_plan, needs
 from editkit.editing.run import Run
@@ -159,7 +160,7 @@ def score_together(bench: Bench, blocks: Sequence[Block]) -> None:
         wanted |= {json.dumps(choice.describe()): choice for choice in choices if needs(choice) != "weights"}
     together = Scoring(**vars(bench.plan), wanted=wanted)
     compute = together.recipe.compute
-    if not compute.cache or together.memory()["scores"] > compute.memory:
+    if not compute.cache or estimate.memory(together)["scores"] > compute.memory:
         return
     run = Run(together, stage, bench.encoder.identity, resolve_device(compute.device))
     err.print(f"scoring with {len(wanted)} scorers", style="dim")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +103,15 @@ def needs(spec: ScorerSpec | SelectorSpec | ManipulatorSpec) -> str:
         found = ["scores"] if spec.ranks else ["nothing"]
     else:
         found = [ACTS_ON[spec.acts_on], *(STATISTICS[need] for need in STATISTICS if need in spec.needs)]
-    component = spec.load()
-    found += ["another scorer's scores"] if hasattr(component, "other_scorers") else []
-    found += ["another checkpoint"] if hasattr(component, "other_checkpoint") else []
+    found += ["another scorer's scores"] if says(spec, "other_scorers") else []
+    found += ["another checkpoint"] if says(spec, "other_checkpoint") else []
     return "; ".join(found)
+
+
+def says(spec: SelectorSpec | ManipulatorSpec, field: str) -> bool:
+    """Return whether a spec sets a field."""
+    defaults = {entry.name: entry.default for entry in fields(spec)}
+    return field in defaults and vars(spec)[field] is not defaults[field]
 
 
 def options(specs: Sequence[ScorerSpec | SelectorSpec | ManipulatorSpec]) -> str:

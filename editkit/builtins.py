@@ -12,6 +12,8 @@ from editkit.methods.manipulators.specs import MANIPULATORS
 from editkit.methods.scorers.specs import SCORERS
 from editkit.methods.selectors.specs import SELECTORS
 
+EDITKIT_API = 1
+
 
 @hookimpl
 def editkit_scorers() -> list[ScorerSpec]:

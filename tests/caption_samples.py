@@ -9,7 +9,6 @@ from llava_models import tiny_llava
 from models import table
 
 import editkit
-from editkit.components.specs import NoOptions
 from editkit.evals.keep import Kept
 from editkit.files.bits import to_bits, to_tensor
 from editkit.patch.change import Change
@@ -23,7 +22,7 @@ def prepare(folder: Path) -> Path:
     """Write a random LLaVA (`model`), seven tuples (`data/t.jsonl`) and an edit of the vision tower (`edit`)."""
     model = tiny_llava(folder / "model")
     table(folder / "data", TUPLES)
-    files = Llava(NoOptions()).open(str(model))
+    files = Llava().open(str(model))
     changes = []
     for layer in range(3):
         key = f"vision_tower.vision_model.encoder.layers.{layer}.mlp.fc2.weight"

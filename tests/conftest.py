@@ -100,10 +100,9 @@ def clip() -> Any:
 @pytest.fixture(scope="session")
 def clip_sites() -> list[Any]:
     """Every site of the reference model, as its adapter lists them."""
-    from editkit.components.specs import NoOptions
     from editkit_clip.transformers_format import TransformersClip
 
-    adapter = TransformersClip(NoOptions())
+    adapter = TransformersClip()
     return adapter.sites(adapter.open(str(GOLDEN / "model")))
 
 
@@ -136,13 +135,14 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
     monkeypatch.syspath_prepend(str(root))
     monkeypatch.delenv("EDITKIT_PLUGINS", raising=False)
 
-    def write(dist: str, module: str, code: str, **more: str) -> None:
+    def write(dist: str, module: str, code: str, *, requires: str = "editkit", **more: str) -> None:
         entries = {module: code, **more}
         for name, content in entries.items():
             (root / f"{name}.py").write_text(dedent(content))
         info = root / f"{dist.replace('-', '_')}-1.0.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: 1.0\n")
+        header = f"Metadata-Version: 2.1\nName: {dist}\nVersion: 1.0\nRequires-Dist: {requires}\n"
+        (info / "METADATA").write_text(header)
         points = "".join(f"{name} = {name}\n" for name in entries)
         (info / "entry_points.txt").write_text(f"[editkit]\n{points}")
 
@@ -156,8 +156,6 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 @pytest.fixture
 def plugin_file(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
     """`plugin_file(name, code)`: a plugin in one file; afterwards its module is gone."""
-    from editkit.components.load import use_files
-
     names = []
 
     def write(name: str, code: str) -> Path:
@@ -170,7 +168,6 @@ def plugin_file(tmp_path: Path) -> Iterator[Callable[[str, str], Path]]:
     for name, path in names:
         if getattr(sys.modules.get(name), "__file__", None) == path:
             del sys.modules[name]
-    use_files(())
 
 
 @pytest.fixture

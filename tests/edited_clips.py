@@ -34,7 +34,7 @@ class Opened:
     @classmethod
     def at(cls, source: str) -> Opened:
         spec = find_adapter(source, default_host())
-        adapter = spec.load()(spec.options())
+        adapter = spec.load()()
         return cls(adapter, adapter.open(source))
 
     def sites(self, *targets: str) -> list[Site]:

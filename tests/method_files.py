@@ -31,9 +31,9 @@ SCORER = Method(
     '''
     """score = r^2 c: UWM's unsafe saliency, louder outputs first."""
 
-    from editkit import hookimpl
-    from editkit.methods.scorers.pairs import pair_scorer, saliency
-    from editkit.components.specs import ScorerSpec
+    from editkit.plugin import ScorerSpec, hookimpl, pair_scorer, saliency
+
+    EDITKIT_API = 1
 
 
     @hookimpl
@@ -56,8 +56,9 @@ GRADIENT_SCORER = Method(
     '''
     """score = mean over unsafe samples of (W dl/dW)^2, with l = 1 - cos(own caption, own image)."""
 
-    from editkit import hookimpl
-    from editkit.components.specs import ScorerSpec
+    from editkit.plugin import ScorerSpec, hookimpl
+
+    EDITKIT_API = 1
 
 
     class Taylor:
@@ -82,8 +83,7 @@ GRADIENT_SCORER = Method(
 
     @hookimpl
     def editkit_scorers():
-        target = f"{__name__}:Taylor"
-        return [ScorerSpec(name="taylor", summary="squared change", target=target, needs="sample-gradients")]
+        yield ScorerSpec(name="taylor", summary="squares", target=f"{__name__}:Taylor", needs="sample-gradients")
     ''',
 )
 
@@ -97,9 +97,9 @@ SELECTOR = Method(
 
     from pydantic import Field
 
-    from editkit import hookimpl
-    from editkit.methods.selectors.per_site import per_site
-    from editkit.components.specs import Options, SelectorSpec
+    from editkit.plugin import Options, SelectorSpec, hookimpl, per_site
+
+    EDITKIT_API = 1
 
 
     class AboveMeanOptions(Options):
@@ -126,8 +126,9 @@ MANIPULATOR = Method(
     '''
     """W' = W - share W d d^T, with d the unit direction from the mean safe to the mean unsafe input."""
 
-    from editkit import hookimpl
-    from editkit.components.specs import ManipulatorSpec, Options
+    from editkit.plugin import ManipulatorSpec, Options, hookimpl
+
+    EDITKIT_API = 1
 
 
     class DeafenOptions(Options):
@@ -165,10 +166,9 @@ WHOLE = Method(
 
     import torch
 
-    from editkit import hookimpl
-    from editkit.methods.scorers.pairs import pair_scorer
-    from editkit.methods.selectors.per_site import per_site
-    from editkit.components.specs import ManipulatorSpec, ScorerSpec, SelectorSpec
+    from editkit.plugin import ManipulatorSpec, ScorerSpec, SelectorSpec, hookimpl, pair_scorer, per_site
+
+    EDITKIT_API = 1
 
     HERE = f"{__name__}:"
     editkit_scorers = hookimpl(lambda: [ScorerSpec(name="hush", summary="excited", target=HERE + "excited")])

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from editkit.components.site import Site
-from editkit.components.specs import NoOptions
 from editkit.models.batches import Batch
 
 Gradients = dict[str, list[list[Tensor]]]
@@ -101,7 +100,7 @@ class OpenPairs:
 
         from editkit_clip.open_clip_format import OpenClip
 
-        adapter = OpenClip(NoOptions())
+        adapter = OpenClip()
         files = adapter.open(f"open_clip:{OPEN_CLIP}@{weights}")
         self.loaded: Any = adapter.load(files, device="cpu", dtype="float32", towers=("text", "vision"))
         self.sites = adapter.sites(files)

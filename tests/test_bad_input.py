@@ -127,7 +127,7 @@ CASES: list[tuple[str, tuple[str, ...], str, tuple[str, ...]]] = [
     ("broken plugin file", ("--plugin {plugin} plugins list",), "", ("RuntimeError: broken",)),
     ("missing plugin file", ("--plugin nowhere.py plugins list", "--plugin nowhere.py plan"), "", ("nowhere.py",)),
     # targets
-    ("unknown target role", BOTH, "--target text:attn.otu", ("Did you mean 'attn.out'?",)),
+    ("unknown target role", BOTH, "--target text:attn.otu", ("Did you mean 'text:attn.out'?",)),
     ("unknown target tower", BOTH, "--target audio:attn.out", ("audio",)),
     ("target past the last layer", BOTH, "--target text:attn.out[99]", ("matches no site", "text:attn.out (3)")),
     ("target without a role", BOTH, "--target text", ("TOWER:ROLE",)),

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from manipulator_samples import DTYPES, EVERY_DTYPE, EVERY_SHAPE, Sample, build, manipulate, same_bits, sample
+from manipulator_samples import DTYPES, EVERY_DTYPE, EVERY_SHAPE, Sample, build, manipulate, same_bits, sample, spec_of
 from torch import Tensor
 
 from editkit.errors import ModelError, RecipeError
+from editkit.methods.manipulators.options import BlendOptions
 
 
 def other_of(shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
@@ -99,7 +100,7 @@ def test_float64_is_blended_in_float64() -> None:
 
 
 def test_blend_names_the_checkpoint_that_the_engine_must_read() -> None:
-    assert build("blend", model="folder/of/weights").other_checkpoint == "folder/of/weights"
+    assert spec_of("blend").other_checkpoint(BlendOptions(model="folder/of/weights")) == "folder/of/weights"
 
 
 def test_another_shape_is_an_error_and_never_broadcast() -> None:

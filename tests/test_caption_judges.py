@@ -35,6 +35,8 @@ class Letter:
                        scored(float(self.options.letter in item), 0.5))
         return out
 
+EDITKIT_API = 1
+
 @hookimpl
 def editkit_judges():
     return [JudgeSpec(name="letter", summary="a letter", target="letters:Letter", options=LetterOptions),

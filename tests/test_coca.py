@@ -20,7 +20,6 @@ from torch import Tensor
 from editkit.components.load import default_host
 from editkit.components.protocols import ModelFiles
 from editkit.components.site import TOWERS, Site, Tower
-from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
 from editkit.models.find import find_adapter
 from editkit.models.observe import observe
@@ -42,7 +41,7 @@ def source_of(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def opened(source: str) -> tuple[LoadedCoca, list[Site], ModelFiles]:
-    adapter = CoCa(NoOptions())
+    adapter = CoCa()
     files = adapter.open(source)
     return adapter.load_captioner(files, device="cpu", dtype="float32"), adapter.sites(files), files
 
@@ -79,7 +78,7 @@ def test_coca_is_known_by_its_architectures_name_and_a_folder_by_its_decoder(sou
     for source in ("open_clip:coca_ViT-L-14/laion2b_s13b_b90k", "open_clip:coca_ViT-B-32@any.pt"):
         assert find_adapter(source, default_host()).name == "coca"
     _, _, files = opened(source_of(FUSED))
-    CoCa(NoOptions()).save_beside(files, tmp_path)
+    CoCa().save_beside(files, tmp_path)
     assert find_adapter(str(tmp_path), default_host()).name == "coca"
 
 
@@ -123,7 +122,7 @@ def test_a_towers_tensors_are_all_that_its_embeddings_depend_on(source_of: Any, 
     loss = (encode(model, tower, inputs) * towards).sum()
     gradients = dict(zip(named, torch.autograd.grad(loss, list(named.values()), allow_unused=True), strict=True))
     reached = {key: gradient for key, gradient in gradients.items() if gradient is not None and bool(gradient.any())}
-    assert reached.keys() == CoCa(NoOptions()).tensors(files, tower).keys()
+    assert reached.keys() == CoCa().tensors(files, tower).keys()
     for site in sites:
         if site.tower == tower:
             assert bool(weight_of(reached[site.key], site).any()), site.name

@@ -17,7 +17,6 @@ from safetensors.torch import load_file, save_file
 
 from editkit.components.load import default_host
 from editkit.components.protocols import Captioner
-from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
 from editkit.models.find import find_adapter
 from editkit.testing.adapter_case import noise
@@ -35,7 +34,7 @@ def source_of(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def captioner(source: str | Path, dtype: str = "float32") -> Captioner:
     spec = find_adapter(str(source), default_host())
     assert spec.captions
-    adapter = spec.load()(NoOptions())
+    adapter = spec.load()()
     loaded: Captioner = adapter.load_captioner(adapter.open(str(source)), device="cpu", dtype=dtype)
     return loaded
 
@@ -171,7 +170,7 @@ def test_a_prompt_is_refused(source_of: Any) -> None:
 
 
 def test_a_device_map_is_refused(source_of: Any) -> None:
-    adapter = CoCa(NoOptions())
+    adapter = CoCa()
     files = adapter.open(source_of(PUBLISHED[0]))
     with pytest.raises(ModelError, match="device map"):
         adapter.load_captioner(files, device="cpu", dtype="float32", device_map="auto")

@@ -19,7 +19,7 @@ from torch import Tensor
 from editkit.components.load import default_host
 from editkit.components.protocols import ManipulationContext
 from editkit.components.site import Site
-from editkit.editing import engine
+from editkit.editing import engine, estimate
 from editkit.editing.context import gather
 from editkit.editing.plan import Plan, make_plan
 from editkit.editing.run import Run
@@ -82,17 +82,17 @@ def test_groups_that_fit_a_small_memory_give_the_same_patch_bytes_as_one_pass(
 def test_each_group_fits_the_memory_unless_one_site_does_not(model: Path, pairs: Path) -> None:
     for memory in (1, 30_000, 200_000, 10**9):
         plan = plan_of(model, pairs, "redirect", *SITES, **{"compute.memory": memory})
-        groups = plan.groups("vision", plan.sites)
+        groups = estimate.groups(plan, "vision", plan.sites)
         assert [site for group in groups for site in group] == list(plan.sites)
-        sizes = {site: plan_of(model, pairs, "redirect", site.name).memory()["moments"] for site in plan.sites}
+        sizes = {site: estimate.memory(plan_of(model, pairs, "redirect", site.name))["moments"] for site in plan.sites}
         assert all(len(group) == 1 or sum(sizes[site] for site in group) <= memory for group in groups)
-        assert plan.moments_memory("vision") == max(sum(sizes[site] for site in group) for group in groups)
+        assert estimate.moments_memory(plan, "vision") == max(sum(sizes[site] for site in group) for group in groups)
     assert len(groups) == 1
 
 
 def test_a_larger_memory_never_needs_more_passes(model: Path, pairs: Path) -> None:
     passes = [
-        plan_of(model, pairs, "redirect", *SITES, **{"compute.memory": memory}).passes("vision")
+        estimate.passes(plan_of(model, pairs, "redirect", *SITES, **{"compute.memory": memory}), "vision")
         for memory in (1, 100_000, 200_000, 400_000, 10**9)
     ]
     assert passes == sorted(passes, reverse=True) and (passes[0], passes[-1]) == (len(SITES) * 2 - 1, 1)

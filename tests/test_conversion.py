@@ -12,22 +12,22 @@ from safetensors.torch import load_file
 from editkit.errors import ModelError
 from editkit.files.cache import cache_root
 from editkit.files.checkpoint import Checkpoint
-from editkit.files.conversion import converted, converted_folder
+from editkit.files.conversion import converted_file, converted_folder
 
 
 def test_a_training_checkpoint_gives_its_state_dict_without_the_prefix_of_data_parallelism(tmp_path: Path) -> None:
     weight = torch.randn(3, 4).T  # not contiguous, as transposed projections are
     torch.save({"epoch": 3, "state_dict": {"module.a": weight, "module.b": weight}}, tmp_path / "last.pt")
-    made = load_file(converted(tmp_path / "last.pt"))
+    made = load_file(converted_file(tmp_path / "last.pt"))
     assert made.keys() == {"a", "b"}
     assert torch.equal(made["a"], weight)
 
 
 def test_a_second_conversion_is_served_from_the_cache(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(2)}, tmp_path / "w.pt")
-    first = converted(tmp_path / "w.pt")
+    first = converted_file(tmp_path / "w.pt")
     stamp = first.stat().st_mtime_ns
-    assert converted(tmp_path / "w.pt") == first
+    assert converted_file(tmp_path / "w.pt") == first
     assert first.stat().st_mtime_ns == stamp
 
 
@@ -38,7 +38,7 @@ def test_code_in_an_archive_is_never_run(tmp_path: Path) -> None:
 
     (tmp_path / "evil.pt").write_bytes(pickle.dumps({"a": Evil()}))
     with pytest.raises(ModelError, match="plain tensors"):
-        converted(tmp_path / "evil.pt")
+        converted_file(tmp_path / "evil.pt")
     assert not (tmp_path / "ran").exists()
     assert list((cache_root() / "converted").glob("*")) == []
 

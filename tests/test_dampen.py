@@ -6,10 +6,21 @@ from typing import Any
 
 import pytest
 import torch
-from manipulator_samples import EVERY_DTYPE, EVERY_SHAPE, HALF_A_STEP, Sample, build, manipulate, same_bits, sample
+from manipulator_samples import (
+    EVERY_DTYPE,
+    EVERY_SHAPE,
+    HALF_A_STEP,
+    Sample,
+    build,
+    manipulate,
+    same_bits,
+    sample,
+    spec_of,
+)
 from torch import Tensor
 
 from editkit.errors import RecipeError
+from editkit.methods.manipulators.options import DampenOptions
 
 
 def ratios(shape: tuple[int, int]) -> Tensor:
@@ -88,8 +99,9 @@ def test_weights_shrink_with_the_ratio_and_keep_their_sign() -> None:
 
 
 def test_dampen_asks_for_the_fisher_ratio_of_its_loss() -> None:
-    assert build("dampen").other_scorers == {"fisher": {"name": "fisher-ratio", "loss": "alignment"}}
-    assert build("dampen", loss="g-unsafe").other_scorers["fisher"]["loss"] == "g-unsafe"
+    asked = spec_of("dampen").other_scorers
+    assert asked(DampenOptions()) == {"fisher": {"name": "fisher-ratio", "loss": "alignment"}}
+    assert asked(DampenOptions(loss="g-unsafe"))["fisher"]["loss"] == "g-unsafe"
 
 
 @pytest.mark.parametrize("strength", [0, -1, float("inf"), float("nan")])

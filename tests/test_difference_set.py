@@ -111,7 +111,7 @@ def test_all_zero_scores_by_the_other_scorer_are_an_error_that_says_so() -> None
 )
 def test_the_engine_is_asked_for_the_other_scorer_with_its_options(options: dict[str, Any], expected: Any) -> None:
     spec = default_host().resolve(SelectorSpec, "difference-set")
-    assert spec.load()(spec.options(**options)).other_scorers == {"other": expected}
+    assert spec.other_scorers(spec.options(**options)) == {"other": expected}
 
 
 def test_neither_scores_are_changed() -> None:

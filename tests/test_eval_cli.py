@@ -220,7 +220,7 @@ def test_controls_change_as_many_weights_per_site_as_the_patch(edited: Edit, saf
     assert [row["name"] for row in safeground["controls"]] == CONTROLS
     patch, host = Patch.load(edited.patch), default_host()
     spec = find_adapter("demo", host)
-    adapter = spec.load()(spec.options())
+    adapter = spec.load()()
     variants = control_variants(patch, "p", adapter, adapter.open("demo"), host)
     counts = {key: change.count for key, change in patch.changes.items()}
     assert [variant.name for variant in variants] == CONTROLS and all(counts.values())

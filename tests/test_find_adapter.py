@@ -125,8 +125,9 @@ def test_of_two_that_claim_a_family_the_first_registered_is_taken(tmp_path: Path
 
 def test_the_order_of_installation_changes_nothing(install: Install, tmp_path: Path) -> None:
     code = """
-        from editkit.components.hooks import hookimpl
-        from editkit.components.specs import AdapterSpec
+        from editkit.plugin import AdapterSpec, hookimpl
+
+        EDITKIT_API = 1
 
         @hookimpl
         def editkit_adapters():
@@ -188,8 +189,9 @@ def timm_installed(install: Install) -> None:
         "editkit-timmlike",
         "timmlike_plugin",
         """
-        from editkit.components.hooks import hookimpl
-        from editkit.components.specs import AdapterSpec
+        from editkit.plugin import AdapterSpec, hookimpl
+
+        EDITKIT_API = 1
 
         @hookimpl
         def editkit_adapters():

@@ -145,8 +145,9 @@ def test_invariant_3_scores_depend_on_nothing_but_weights_data_and_scorer(
 
 PLUGIN = """
 import torch
-from editkit.components.hooks import hookimpl
-from editkit.components.specs import ManipulatorSpec, SelectorSpec
+from editkit.plugin import ManipulatorSpec, SelectorSpec, hookimpl
+
+EDITKIT_API = 1
 
 class Nothing:
     def __init__(self, options): ...

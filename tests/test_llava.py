@@ -19,12 +19,11 @@ from torch import Tensor
 
 from editkit.components.protocols import ModelFiles
 from editkit.components.site import match_targets
-from editkit.components.specs import NoOptions
 from editkit.models.observe import observe
 from editkit.testing import check_adapter
 from editkit_llava.adapter import Llava
 
-ADAPTER = Llava(NoOptions())
+ADAPTER = Llava()
 FAMILIES = ("llava", "llava_next")
 DTYPES = ("float32", "float16")
 

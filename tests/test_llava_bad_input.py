@@ -13,11 +13,10 @@ from command_line import as_error, run
 from llava_models import LANGUAGE_SHARD, tiny_llava
 from models import table
 
-from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
 from editkit_llava.adapter import Llava
 
-ADAPTER = Llava(NoOptions())
+ADAPTER = Llava()
 INDEX = "model.safetensors.index.json"
 MLP = "vision_tower.vision_model.encoder.layers.1.mlp.fc2.weight"
 NORM = "vision_tower.vision_model.pre_layrnorm.weight"

@@ -13,7 +13,6 @@ import torch
 from llava_models import tiny_llava
 from PIL import Image
 
-from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
 from editkit.files.bits import to_bits, to_tensor
 from editkit.models.variants import Variant, applied
@@ -22,7 +21,7 @@ from editkit.patch.patch import Patch
 from editkit_llava.adapter import Llava
 from editkit_llava.captioner import PROMPT
 
-ADAPTER = Llava(NoOptions())
+ADAPTER = Llava()
 FAMILIES = ("llava", "llava_next")
 
 

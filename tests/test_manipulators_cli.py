@@ -237,9 +237,10 @@ def test_invariant_4_mean_ablating_inputs_that_are_cut_already_is_refused(
 
 
 PLUGIN = """
-from editkit.components.hooks import hookimpl
-from editkit.components.specs import ManipulatorSpec
+from editkit.plugin import ManipulatorSpec, hookimpl
 import torch
+
+EDITKIT_API = 1
 
 class Given:
     def __init__(self, options): ...

@@ -21,7 +21,7 @@ from editkit import testing
 from editkit.components.load import default_host
 from editkit.components.protocols import ManipulationContext
 from editkit.components.site import match_targets
-from editkit.components.specs import ManipulatorSpec, NoOptions
+from editkit.components.specs import ManipulatorSpec
 from editkit.editing.moments import describe_embeddings, stream_moments
 from editkit.errors import RecipeError, SiteError
 from editkit.models.site_tensors import weight_of
@@ -230,7 +230,7 @@ def test_both_formats_of_one_model_are_given_the_same_projections(
     (tmp_path / "m" / "open_clip_config.json").write_text(json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {}}))
     weights = ported(load_file(GOLDEN / "model" / "model.safetensors"))
     save_file(weights, tmp_path / "m" / "open_clip_model.safetensors", metadata={"format": "pt"})
-    adapter = OpenClip(NoOptions())
+    adapter = OpenClip()
     files = adapter.open(str(tmp_path / "m"))
     model = adapter.load(files, device="cpu", dtype="float32", towers=("text", "vision"))
 

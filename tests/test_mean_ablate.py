@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
-from manipulator_samples import EVERY_DTYPE, EVERY_SHAPE, manipulate, same_bits, sample
+from manipulator_samples import EVERY_DTYPE, EVERY_SHAPE, manipulate, same_bits, sample, spec_of
 from torch import Tensor
 
+from editkit.components.specs import NoOptions
 from editkit.errors import SiteError
 
 
@@ -89,7 +92,7 @@ def test_no_selected_column_changes_nothing() -> None:
 
 def test_a_site_without_a_bias_is_refused() -> None:
     with pytest.raises(SiteError, match=r"text:mlp\.out\[0\] has no bias") as caught:
-        manipulate("mean-ablate", sample((3, 4)), mask=columns((3, 4), 0))
+        spec_of("mean-ablate").check_site(replace(sample((3, 4)).site, bias=None), NoOptions())
     assert str(caught.value).count("\n") == 1
 
 

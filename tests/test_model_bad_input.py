@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 from tiny_checkpoints import listing
 
 from editkit.components.site import TOWERS
-from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
 from editkit.files.checkpoint import Checkpoint, closest_key
 from editkit.testing.adapter_case import embed, noise
@@ -25,9 +24,10 @@ from editkit_clip.transformers_format import TransformersClip
 Q = "self_attn.q_proj.weight"
 INDEX = "model.safetensors.index.json"
 VISION_ONLY = """
-    from editkit.components.hooks import hookimpl
-    from editkit.components.specs import AdapterSpec
+    from editkit.plugin import AdapterSpec, hookimpl
     from editkit_clip.transformers_format import TransformersClip
+
+    EDITKIT_API = 1
 
     class VisionOnly(TransformersClip):
         def open(self, source):
@@ -174,7 +174,7 @@ def test_a_tower_that_nobody_asks_for_may_be_broken(places: Mapping[str, Path], 
 
 @pytest.mark.parametrize("tower", ["text", "vision"])
 def test_a_tower_alone_is_bit_for_bit_the_one_in_the_whole_model(places: Mapping[str, Path], tower: Any) -> None:
-    adapter = TransformersClip(NoOptions())
+    adapter = TransformersClip()
     files = adapter.open(str(places["shards"]))
     items: list[Any] = ["a photo of a cat", "two dogs"] if tower == "text" else noise()
     loaded = [adapter.load(files, device="cpu", dtype="float32", towers=towers) for towers in ([tower], TOWERS)]
@@ -222,7 +222,7 @@ def test_the_closest_key_has_another_prefix_or_layer_or_is_spelt_alike(key: str,
 
 
 def test_every_error_names_the_model_as_it_was_asked_for(places: Mapping[str, Path]) -> None:
-    adapter = TransformersClip(NoOptions())
+    adapter = TransformersClip()
     with pytest.raises(ModelError) as caught:
         adapter.sites(adapter.open(str(places["deeper"])))
     assert caught.value.problem.startswith(str(places["deeper"]))

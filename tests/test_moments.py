@@ -134,10 +134,9 @@ def test_the_projection_sees_the_pooled_token_whatever_the_mask(
 def test_the_raw_projection_of_open_clip_is_observed(tmp_path: Any, tower: Any) -> None:
     import open_clip
 
-    from editkit.components.specs import NoOptions
     from editkit_clip.open_clip_format import OpenClip
 
-    adapter = OpenClip(NoOptions())
+    adapter = OpenClip()
     files = adapter.open(f"open_clip:editkit-tiny@{tiny_open_clip(tmp_path / 'open-clip')}")
     model = adapter.load(files, device="cpu", dtype="float32", towers=TOWERS)
     [site] = match_targets([f"{tower}:proj"], adapter.sites(files))

@@ -374,8 +374,8 @@ def test_several_scorers_share_one_pass_and_score_as_they_do_alone(
     sites = match_targets(["text:attn.out"], clip_sites)
     spec = default_host().resolve(ScorerSpec, "difference")
     together = {"uwm": uwm(), "difference": spec.load()(spec.options())}
-    both = score_pairs(clip, "text", sites, together, pair_batches(clip, "text", 5))
+    both = score_pairs(clip, "text", sites, together, pair_batches(clip, "text", 5), noting=together)
     for name, made in together.items():
-        alone = score_pairs(clip, "text", sites, {name: made}, pair_batches(clip, "text", 5))
+        alone = score_pairs(clip, "text", sites, {name: made}, pair_batches(clip, "text", 5), noting=[name])
         assert all(torch.equal(both[name].scores[site], alone[name].scores[site]) for site in sites)
-        assert both[name].notes == alone[name].notes
+        assert both[name].notes == alone[name].notes != {}

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from editkit.components.specs import NoOptions
 from editkit_clip.transformers_format import TransformersClip
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -21,6 +20,6 @@ def test_the_depth_is_read_from_either_place(tmp_path: Path, place: str) -> None
     stated = config.pop("text_config")
     config |= {"text_config": None, place: stated} if place != "text_config" else {"text_config": stated}
     (folder / "config.json").write_text(json.dumps(config))
-    adapter = TransformersClip(NoOptions())
+    adapter = TransformersClip()
     sites = adapter.sites(adapter.open(str(folder)))
     assert {site.layer for site in sites if site.tower == "text"} == {0, 1}

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from editkit.components.load import default_host
 from editkit.components.site import Site, match_targets
-from editkit.components.specs import NoOptions, ScorerSpec
+from editkit.components.specs import ScorerSpec
 from editkit.editing.input_scores import score_pairs
 from editkit.errors import EditkitError, ModelError
 from editkit.models.find import find_adapter
@@ -95,7 +95,7 @@ def folder(tmp_path: Path, weights: dict[str, Tensor]) -> Path:
 
 
 def opened(source: str | Path) -> tuple[LoadedOpenClip, list[Site]]:
-    adapter = OpenClip(NoOptions())
+    adapter = OpenClip()
     files = adapter.open(str(source))
     model = adapter.load(files, device="cpu", dtype="float32", towers=("text", "vision"))
     return model, adapter.sites(files)
@@ -168,7 +168,7 @@ def test_both_formats_give_the_same_selection_at_the_default_targets(
     tower: Any,
     target: str,
 ) -> None:
-    adapter = OpenClip(NoOptions())
+    adapter = OpenClip()
     assert target in adapter.default_targets(adapter.open(str(folder)))
     model, sites = opened(folder)
     theirs = scores_of(clip, clip_sites, tower, target, pair_batches)
@@ -238,7 +238,7 @@ def test_a_checkpoint_beside_which_the_config_is_saved_loads_without_editkit(
     place = tmp_path / "saved"
     place.mkdir()
     save_file(weights, place / "open_clip_model.safetensors")
-    adapter = OpenClip(NoOptions())
+    adapter = OpenClip()
     files = adapter.open(f"open_clip:{NAME}@{place / 'open_clip_model.safetensors'}")
     adapter.save_beside(files, place)
     library = open_clip.create_model(f"local-dir:{place}").eval()

@@ -26,7 +26,6 @@ from safetensors.torch import load_file, save_file
 
 from editkit.components.load import default_host
 from editkit.components.site import Site
-from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
 from editkit.models.find import find_adapter
 from editkit.testing import check_adapter
@@ -43,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def opened(source: str | Path) -> tuple[LoadedOpenClipSiglip, list[Site]]:
-    adapter = OpenClipSiglip(NoOptions())
+    adapter = OpenClipSiglip()
     files = adapter.open(str(source))
     model = adapter.load(files, device="cpu", dtype="float32", towers=("text", "vision"))
     assert isinstance(model, LoadedOpenClipSiglip)
@@ -184,5 +183,5 @@ def test_an_architecture_without_a_bias_of_logits_is_no_siglip(tmp_path: Path) -
     name = add_architecture(tmp_path, "ViT-editkit-noSigLIP", settings)
     save_file(random_tensors(settings), tmp_path / "weights.safetensors")
     with pytest.raises(ModelError, match="is no SigLIP") as caught:
-        OpenClipSiglip(NoOptions()).open(f"open_clip:{name}@{tmp_path / 'weights.safetensors'}")
+        OpenClipSiglip().open(f"open_clip:{name}@{tmp_path / 'weights.safetensors'}")
     assert str(caught.value).count("\n") == 1

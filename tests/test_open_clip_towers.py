@@ -26,7 +26,6 @@ from safetensors.torch import load_file, save_file
 
 from editkit.components.load import default_host
 from editkit.components.site import Site
-from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
 from editkit.models.find import find_adapter
 from editkit.testing import check_adapter
@@ -79,7 +78,7 @@ def folder_of(folder: Path, made: Callable[..., dict[str, Any]]) -> Path:
 
 
 def opened(source: str | Path, *, towers: tuple[Any, ...] = ("text", "vision")) -> tuple[LoadedOpenClip, list[Site]]:
-    adapter = OpenClip(NoOptions())
+    adapter = OpenClip()
     files = adapter.open(str(source))
     return adapter.load(files, device="cpu", dtype="float32", towers=towers), adapter.sites(files)
 
@@ -233,7 +232,7 @@ def test_a_lone_checkpoint_of_a_published_architecture_is_given_images_as_its_pu
     save_file({"logit_scale": torch.zeros(())}, tmp_path / "w.safetensors")
     prepared = {}
     for name in ("ViT-B-16-SigLIP", "ViT-B-32"):
-        files = OpenClip(NoOptions()).open(f"open_clip:{name}@{tmp_path / 'w.safetensors'}")
+        files = OpenClip().open(f"open_clip:{name}@{tmp_path / 'w.safetensors'}")
         settings = files.config["preprocess_cfg"]
         prepared[name] = (tuple(settings["mean"]), settings["resize_mode"], files.notes)
     assert prepared["ViT-B-16-SigLIP"] == (
@@ -248,7 +247,7 @@ def test_a_lone_checkpoint_of_a_published_architecture_is_given_images_as_its_pu
 
 
 def refused(source: str | Path, *expected: str) -> None:
-    adapter = OpenClip(NoOptions())
+    adapter = OpenClip()
     with pytest.raises(ModelError) as caught:
         adapter.sites(adapter.open(str(source)))
     assert all(part in caught.value.problem for part in expected), caught.value.problem

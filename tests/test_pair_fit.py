@@ -13,7 +13,7 @@ from torch import Tensor
 from editkit.components.choice import validate_options
 from editkit.errors import RecipeError, SiteError
 from editkit.methods.manipulators.options import PairFitOptions, RefuseOptions
-from editkit.methods.manipulators.pair_fit import PairFit, fit, quiet_directions
+from editkit.methods.manipulators.pair_fit import fit, quiet_directions
 
 
 def targets(made: Sample) -> Tensor:
@@ -192,8 +192,3 @@ def test_options_outside_their_range_are_errors(options: Any, given: dict[str, A
     with pytest.raises(RecipeError, match=rf"manipulator\.{next(iter(given))}") as caught:
         validate_options(options, given, "manipulator")
     assert str(caught.value).count("\n") == 1
-
-
-def test_a_fit_says_whether_sites_are_fitted_one_after_another() -> None:
-    assert PairFit(PairFitOptions()).sequential is False
-    assert PairFit(PairFitOptions(order="sequential")).sequential is True

@@ -27,8 +27,9 @@ SCORER = '''
     import torch
     from pydantic import Field
 
-    from editkit import hookimpl
-    from editkit.components.specs import Options, ScorerSpec
+    from editkit.plugin import Options, ScorerSpec, hookimpl
+
+    EDITKIT_API = 1
 
 
     class EnergyOptions(Options):
@@ -82,7 +83,7 @@ def test_a_plugin_file_is_part_of_the_command_line(plugin_file: Any, capsys: pyt
     [
         ("1 / 0", "ZeroDivisionError"),
         ("raise SystemExit('no GPU here')", "SystemExit: no GPU here"),
-        (BROKEN["API"][0], "is for API 99"),
+        (BROKEN["another API"][0], "is written for API 99"),
         (BROKEN["hook"][0], "KeyError"),
     ],
 )

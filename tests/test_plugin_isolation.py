@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from plugin_samples import BROKEN, GOOD, OWN, Install, scorers
 
+import editkit
 from editkit.components.load import load_host
 from editkit.components.specs import ScorerSpec, SelectorSpec
 from editkit.errors import InstallError, PluginError
@@ -42,6 +43,19 @@ def test_asking_for_what_a_broken_plugin_would_have_brought_gives_its_error(inst
     assert "`editkit plugins check`" in caught.value.remedy
 
 
+def test_a_plugin_for_another_release_says_which_one_it_requires(install: Install) -> None:
+    code = "from editkit.plugin import NotThereYet"
+    install("editkit-broken", "broken_plugin", code, requires="editkit[torch]>=7,<8")
+    why = load_host().failures["editkit-broken"]
+    assert "ImportError: cannot import name 'NotThereYet'" in why
+    assert why.endswith(f"(it requires editkit[torch]<8,>=7, and editkit {editkit.__version__} is installed)")
+
+
+def test_a_plugin_that_fails_with_the_release_it_requires_is_told_nothing_of_releases(install: Install) -> None:
+    install("editkit-broken", "broken_plugin", "1 / 0", requires="editkit>=0.1,<9")
+    assert load_host().failures["editkit-broken"] == "ZeroDivisionError: division by zero"
+
+
 def test_an_error_of_several_lines_is_told_in_one(install: Install) -> None:
     install("editkit-broken", "broken_plugin", "raise RuntimeError('first\\nsecond')")
     with pytest.raises(PluginError) as caught:
@@ -61,7 +75,7 @@ def test_a_component_that_cannot_be_imported_is_an_error_only_when_it_is_used(
     install: Install, target: str, why: str
 ) -> None:
     install("editkit-exits", "exits_at_once", "raise SystemExit('first\\nsecond')")
-    code = GOOD.format(scorer="lazy").replace("editkit.methods.scorers.weights:Magnitude", target)
+    code = GOOD.format(scorer="lazy").replace("{__name__}:Plain", target)
     install("editkit-lazy", "lazy_plugin", code)
     host = load_host()
     assert "editkit-lazy" not in host.failures

@@ -146,7 +146,9 @@ def test_a_plugin_that_is_off_is_not_even_imported(install: Install, monkeypatch
 
 def observer(body: str) -> str:
     return f"""
-    from editkit import hookimpl
+    from editkit.plugin import hookimpl
+
+    EDITKIT_API = 1
     @hookimpl
     def editkit_finished(record, output):
         {body}

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from manipulator_samples import EVERY_DTYPE, EVERY_SHAPE, build, manipulate, minimum, same_bits, sample
+from manipulator_samples import EVERY_DTYPE, EVERY_SHAPE, manipulate, minimum, same_bits, sample, spec_of
+
+from editkit.methods.manipulators.options import PairFitOptions
 
 
 @EVERY_SHAPE
@@ -77,5 +79,5 @@ def test_the_default_objective_is_the_documented_one() -> None:
 
 
 def test_the_engine_is_told_to_go_site_by_site_where_that_is_asked_for() -> None:
-    assert build("redirect").sequential is False
-    assert build("redirect", order="sequential").sequential is True
+    assert spec_of("redirect").sequential(PairFitOptions()) is False
+    assert spec_of("redirect").sequential(PairFitOptions(order="sequential")) is True

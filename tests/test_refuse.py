@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from manipulator_samples import EVERY_DTYPE, EVERY_SHAPE, Sample, build, manipulate, minimum, same_bits, sample
+from manipulator_samples import EVERY_DTYPE, EVERY_SHAPE, Sample, build, manipulate, minimum, same_bits, sample, spec_of
 from torch import Tensor
 
 from editkit.components.statistics import EmbeddingMoments
 from editkit.errors import RecipeError, SiteError
+from editkit.methods.manipulators.options import RefuseOptions
 from editkit.methods.manipulators.refuse import least_energy
 
 DIRECTIONS = pytest.mark.parametrize("direction", ["least-energy", "minus-mean"])
@@ -213,11 +214,12 @@ def test_options_outside_their_range_are_errors(given: dict[str, Any]) -> None:
 
 
 def test_opposed_is_refused_where_the_towers_share_no_space() -> None:
+    check = spec_of("refuse").check_site
     with pytest.raises(SiteError, match=r"At text:mlp.out\[0\] the towers share no space") as caught:
-        build("refuse").check(sample().site)
+        check(sample().site, RefuseOptions())
     assert str(caught.value).count("\n") == 1
-    build("refuse").check(proj().site)
-    build("refuse", direction="minus-mean").check(sample().site)
+    check(proj().site, RefuseOptions())
+    check(sample().site, RefuseOptions(direction="minus-mean"))
 
 
 def test_the_default_objective_is_the_documented_one() -> None:
@@ -235,5 +237,5 @@ def test_the_default_objective_is_the_documented_one() -> None:
 
 
 def test_the_engine_is_told_to_go_site_by_site_where_that_is_asked_for() -> None:
-    assert build("refuse").sequential is False
-    assert build("refuse", order="sequential").sequential is True
+    assert spec_of("refuse").sequential(RefuseOptions()) is False
+    assert spec_of("refuse").sequential(RefuseOptions(order="sequential")) is True

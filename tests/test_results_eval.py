@@ -96,6 +96,8 @@ def test_an_observer_is_told_of_the_file(place: Path, plugin_file: object) -> No
         """
         import editkit
 
+        EDITKIT_API = 1
+
         @editkit.hookimpl
         def editkit_finished(record, output):
             open("seen.txt", "w").write(f"{record['evaluation']} {output}")

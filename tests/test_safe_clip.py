@@ -15,7 +15,6 @@ from hub_cache import into_cache
 from models import PROCESSING, table, tiny_clip
 from torch import Tensor
 
-from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
 from editkit.testing import check_adapter
 from editkit_clip.transformers_format import TransformersClip
@@ -60,7 +59,7 @@ def without(model: Path, copy: Path, names: Sequence[str]) -> Path:
 
 
 def adapter() -> TransformersClip:
-    return TransformersClip(NoOptions())
+    return TransformersClip()
 
 
 def load(source: Path, *towers: Any) -> Any:

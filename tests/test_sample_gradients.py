@@ -20,6 +20,7 @@ from editkit.components.site import Site, match_targets
 from editkit.editing.gradient_scores import embed_pairs, score_sample_gradients
 from editkit.editing.input_scores import Scored
 from editkit.errors import EditkitError, ModelError, ScoreError, SiteError
+from editkit.methods.scorers.fisher import FisherRatio
 from editkit.models.batches import Batch
 
 Batches = Callable[[Any, str, int], Iterable[Batch]]
@@ -37,9 +38,9 @@ METHODS: list[tuple[str, dict[str, Any]]] = [
 def scored_of(
     model: Any, tower: Any, sites: Sequence[Site], made: dict[str, Any], batches: Batches, size: int = 5
 ) -> dict[str, Scored]:
-    other = other_than(tower)
+    other, noting = other_than(tower), [label for label, one in made.items() if isinstance(one, FisherRatio)]
     frozen = embed_pairs(model, other, batches(model, other, 5), PAIRS, lambda pairs: None)
-    return score_sample_gradients(model, tower, sites, made, batches(model, tower, size), frozen)
+    return score_sample_gradients(model, tower, sites, made, batches(model, tower, size), frozen, noting=noting)
 
 
 def largest(found: Scored, expected: dict[Site, Tensor]) -> float:

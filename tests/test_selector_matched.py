@@ -12,19 +12,22 @@ import torch
 from score_samples import SITES, same, scores_of
 from torch import Tensor
 
-from editkit.components.choice import validate_options
 from editkit.components.load import default_host
 from editkit.components.protocols import SelectionContext
 from editkit.components.site import Site
 from editkit.components.specs import SelectorSpec
 from editkit.errors import PatchError, RecipeError
+from editkit.methods.selectors.options import MatchedOptions
+from editkit.recipes.asked import asked_selectors
 from editkit.testing import select
 
 
-def matched(context: SelectionContext | None = None, **options: Any) -> dict[Site, Tensor]:
-    spec = default_host().resolve(SelectorSpec, "matched")
-    made = spec.load()(validate_options(spec.options, options, "selector"))
-    return dict(made.select(scores_of(0), context or SelectionContext()))
+def matched(others: dict[Site, Tensor] | None = None, **options: Any) -> dict[Site, Tensor]:
+    """Select by `scores_of(0)`, with the other scorer's scores and the other selector that the spec asks for."""
+    choice = default_host().choose(SelectorSpec, "matched", options, "selector")
+    selectors = {label: other.build() for label, other in asked_selectors(choice, default_host()).items()}
+    context = SelectionContext(other_scores={"matched": others or {}}, other_selectors=selectors)
+    return dict(choice.build().select(scores_of(0), context))
 
 
 def patch_folder(folder: Path, record: Any) -> str:
@@ -46,8 +49,7 @@ def test_matched_copies_the_counts_of_a_patch(tmp_path: Path) -> None:
 
 
 def test_matched_copies_the_counts_of_another_selector_on_another_scorers_scores() -> None:
-    context = SelectionContext(other_scores={"matched": scores_of(1)})
-    masks = matched(context, selector="adaptive", tau=0.4)
+    masks = matched(scores_of(1), selector="adaptive", tau=0.4)
     for site in SITES:
         count = int(select("adaptive", scores_of(1)[site], tau=0.4).sum())
         assert 0 < count < 20
@@ -55,22 +57,26 @@ def test_matched_copies_the_counts_of_another_selector_on_another_scorers_scores
 
 
 def test_matched_passes_a_fraction_on() -> None:
-    context = SelectionContext(other_scores={"matched": scores_of(1)})
-    masks = matched(context, selector="topk", scorer="magnitude", fraction=0.25)
+    masks = matched(scores_of(1), selector="topk", scorer="magnitude", fraction=0.25)
     assert [int(masks[site].sum()) for site in SITES] == [5, 5]
 
 
 def test_matched_asks_the_engine_for_the_other_scorer_only_where_it_needs_it() -> None:
     spec = default_host().resolve(SelectorSpec, "matched")
-    asked = spec.load()(spec.options(selector="adaptive", scorer="unsafe")).other_scorers
-    assert asked == {"matched": {"name": "unsafe"}}
-    assert spec.load()(spec.options(counts={"text:attn.out[0]": 1})).other_scorers == {}
+    assert spec.other_scorers(MatchedOptions(selector="adaptive", scorer="unsafe")) == {"matched": {"name": "unsafe"}}
+    assert spec.other_scorers(MatchedOptions(counts={"text:attn.out[0]": 1})) == {}
+
+
+def test_matched_asks_the_engine_for_the_other_selector_with_the_options_that_were_given() -> None:
+    spec = default_host().resolve(SelectorSpec, "matched")
+    asked = spec.other_selectors(MatchedOptions(selector="adaptive", tau=0.1))
+    assert asked == {"matched": {"name": "adaptive", "tau": 0.1}}
+    assert spec.other_selectors(MatchedOptions(patch="folder")) == {}
 
 
 def test_matched_leaves_out_a_site_that_the_other_selector_left_out() -> None:
     low, high = scores_of(1)[SITES[0]], scores_of(1)[SITES[1]] + 1
-    context = SelectionContext(other_scores={"matched": {SITES[0]: low, SITES[1]: high}})
-    masks = matched(context, selector="global", fraction=0.25)
+    masks = matched({SITES[0]: low, SITES[1]: high}, selector="global", fraction=0.25)
     assert [int(masks[site].sum()) for site in SITES] == [0, 10]
 
 
@@ -83,9 +89,9 @@ def test_matched_leaves_out_a_site_whose_count_is_zero_even_where_nothing_tells_
 
 
 def test_matched_refuses_a_selector_that_needs_a_second_scorer_itself() -> None:
-    with pytest.raises(RecipeError, match=r"selector\.selector = 'difference-set' needs .* second scorer") as caught:
+    with pytest.raises(RecipeError, match="Selector 'difference-set' asks for other scores itself") as caught:
         matched(selector="difference-set")
-    assert "selector.patch" in caught.value.remedy
+    assert "'matched'" in caught.value.problem and "patch" in caught.value.remedy
 
 
 @pytest.mark.parametrize(

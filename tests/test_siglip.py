@@ -20,7 +20,6 @@ from siglip_models import CONTEXT, plain_inputs, plain_siglip, tiny_siglip
 from torch import nn
 
 from editkit.components.load import default_host
-from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
 from editkit.models.attention import VisibleAttention
 from editkit.models.find import find_adapter
@@ -32,7 +31,7 @@ from editkit_siglip.transformers_model import LoadedSiglip
 PAIRS = 6
 TEXTS = ["A robot, with a KNIFE!", "", "a friendly cat with a watermelon at the school."]
 HEAD_FUSED = "vision_model.head.attention.in_proj_weight"
-ADAPTER = TransformersSiglip(NoOptions())
+ADAPTER = TransformersSiglip()
 
 
 @pytest.fixture(scope="module")

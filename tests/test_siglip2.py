@@ -19,7 +19,7 @@ from torch import Tensor
 
 from editkit.components.load import default_host
 from editkit.components.site import match_targets
-from editkit.components.specs import NoOptions, ScorerSpec
+from editkit.components.specs import ScorerSpec
 from editkit.editing.input_scores import score_pairs
 from editkit.models.batches import Batch
 from editkit.models.find import find_adapter
@@ -27,7 +27,7 @@ from editkit.testing import check_adapter
 from editkit_siglip.transformers_format import TransformersSiglip
 from editkit_siglip.transformers_model import LoadedSiglip
 
-ADAPTER = TransformersSiglip(NoOptions())
+ADAPTER = TransformersSiglip()
 TEXTS = ["A robot, with a KNIFE!", "", "a friendly cat with a watermelon at the school."]
 WIDE, TALL, SQUARE, TINY = (40, 200), (210, 30), (64, 64), (9, 7)
 PATCHES = 256

@@ -109,7 +109,7 @@ def twins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[tuple[Mode
 def opened(folder: Path, name: str) -> tuple[Model, list[Site]]:
     spec = find_adapter(str(folder), default_host())
     assert spec.name == name
-    adapter = spec.load()(spec.options())
+    adapter = spec.load()()
     files = adapter.open(str(folder))
     return adapter.load(files, device="cpu", dtype="float32", towers=("text", "vision")), adapter.sites(files)
 

@@ -85,16 +85,34 @@ def test_what_is_no_target_is_an_error_that_shows_the_form(text: str) -> None:
     [
         ("txt:attn.out", "'txt' is none of text, vision. Did you mean 'text'?"),
         ("image:mlp.out", "'image' is none of text, vision."),
-        ("text:attn.uot", "Did you mean 'attn.out'?"),
-        ("text:mlpout", "Did you mean 'mlp.out'?"),
-        ("vision:attention", "'attention' is none of attn.q, attn.k"),
-        ("text:xyz.*", "'xyz.*' is none of"),
     ],
 )
-def test_an_unknown_tower_or_role_is_named_with_the_closest(text: str, message: str) -> None:
+def test_an_unknown_tower_is_named_with_the_closest(text: str, message: str) -> None:
     with pytest.raises(SiteError) as caught:
         Target.parse(text)
     assert message in caught.value.problem
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("text:attn.uot", " Did you mean 'text:attn.out'?"),
+        ("text:mlpout", " Did you mean 'text:mlp.out'?"),
+        ("vision:self-attention", ""),
+        ("text:xyz.*", ""),
+    ],
+)
+def test_a_role_that_the_model_has_not_is_named_with_the_closest(text: str, message: str) -> None:
+    with pytest.raises(SiteError) as caught:
+        match_targets([text], sites())
+    assert caught.value.problem.startswith(f"Target '{text}' matches no site of this model.{message}")
+    assert caught.value.remedy.startswith("This model has: text:attn.q (4), ")
+
+
+def test_a_role_of_the_models_own_is_matched_like_any_other() -> None:
+    own = [Site("text", layer, "mixer.gate-up", "m", f"{layer}", (2, 3)) for layer in range(3)]
+    assert match_targets(["text:mixer.*[1:]"], [*sites(), *own]) == own[1:]
+    assert match_targets([own[0].name], [*sites(), *own]) == own[:1]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from editkit.components.load import default_host
 from editkit.components.site import Site, towers_of
-from editkit.components.specs import NoOptions
 from editkit.errors import ModelError
 from editkit.models.find import find_adapter, weights_path
 from editkit.testing import check_adapter
@@ -66,7 +65,7 @@ def plain_timm(source: str) -> Callable[..., Tensor]:
 
 
 def sites_of(source: str | Path) -> list[Site]:
-    adapter = TimmEncoder(NoOptions())
+    adapter = TimmEncoder()
     return adapter.sites(adapter.open(str(source)))
 
 
@@ -134,7 +133,7 @@ def test_a_pooling_head_that_is_published_but_not_used_is_no_site(tmp_path: Path
 
 
 def test_preprocessing_follows_the_folders_pretrained_cfg(tmp_path: Path, folder: Path) -> None:
-    adapter = TimmEncoder(NoOptions())
+    adapter = TimmEncoder()
     found = {}
     for name, mean in (("first", 0.1), ("second", 0.6)):
         source = tiny_timm(tmp_path / name)
@@ -193,7 +192,7 @@ def test_what_compares_images_with_captions_is_refused_with_the_reason(
 
 
 def test_its_text_tower_cannot_be_loaded(folder: Path) -> None:
-    adapter = TimmEncoder(NoOptions())
+    adapter = TimmEncoder()
     with pytest.raises(ModelError, match="has no text tower"):
         adapter.load(adapter.open(str(folder)), device="cpu", dtype="float32", towers=("text",))
 
@@ -202,7 +201,7 @@ def test_its_text_tower_cannot_be_loaded(folder: Path) -> None:
 
 
 def refused(source: str | Path, message: str) -> None:
-    adapter = TimmEncoder(NoOptions())
+    adapter = TimmEncoder()
     with pytest.raises(ModelError) as caught:
         files = adapter.open(str(source))
         adapter.sites(files)

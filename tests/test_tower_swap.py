@@ -22,9 +22,10 @@ Tensors = dict[str, Tensor]
 POSITIONS = "vision_model.embeddings.position_ids"
 LAYER = "vision_model.encoder.layers.1.mlp.fc1.weight"
 VISION_ONLY = """
-    from editkit import hookimpl
-    from editkit.components.specs import AdapterSpec
+    from editkit.plugin import AdapterSpec, hookimpl
     from editkit_clip.transformers_format import TransformersClip
+
+    EDITKIT_API = 1
 
     class VisionOnly(TransformersClip):
         def sites(self, files):

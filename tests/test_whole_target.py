@@ -117,8 +117,8 @@ def test_each_tower_may_be_treated_in_its_own_way(model: Path, other: Path, tmp_
         (("vision:all", "all"), "another target beside it would do nothing"),
         (("vision:all", "text:attn.out"), "'vision:all' takes whole tensors and 'text:attn.out' linear maps"),
         (("vision:all", "vision:mlp.out"), "'vision:all' takes whole tensors and 'vision:mlp.out' linear maps"),
-        (("vision:all[3]",), "Target 'vision:all[3]' names no site"),
-        (("*:all",), "Target '*:all' names no site"),
+        (("vision:all[3]",), "Target 'vision:all[3]' matches no site of this model"),
+        (("*:all",), "Target '*:all' matches no site of this model"),
     ],
 )
 def test_targets_that_do_not_go_together_are_refused(targets: tuple[str, ...], said: str, model: Path) -> None:

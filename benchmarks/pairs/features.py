@@ -74,7 +74,7 @@ def read_features(model: str, stage: Stage) -> Features:
     """Run both towers of a model over the demo's tuples of all splits, once."""
     host = default_host()
     spec = find_adapter(model, host)
-    adapter = spec.load()(spec.options())
+    adapter = spec.load()()
     files = adapter.open(model)
     sites = {site.tower: site for site in adapter.sites(files) if site.role == "proj"}
     live = load_model(adapter, files, TOWERS, device="cpu", dtype="float32", stage=stage)

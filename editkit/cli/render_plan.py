@@ -11,6 +11,7 @@ from rich.table import Table
 from editkit.cli.console import note, out
 from editkit.components.site import TOWERS, Site, Tower
 from editkit.data.tuples import TupleSet
+from editkit.editing import estimate
 from editkit.editing.plan import Plan, needs
 from editkit.editing.score import score_facts, score_key
 from editkit.files.cache import Cache, files_key, remembered_digests
@@ -44,13 +45,13 @@ def print_plan(plan: Plan) -> None:
     out.print(sites)
     for tower in plan.untouched_towers:
         out.print(f"The {tower} tower has no target: it is not edited.", style="yellow")
-    memory = plan.memory()
+    memory = estimate.memory(plan)
     scores = f"{_size(memory['scores'])} for scores (one tower at a time), " if memory["scores"] else ""
     out.print(f"[bold]Memory[/bold] about {_size(memory['model'])} for the model, {scores}and one batch.")
     for tower in plan.towers:
-        if passes := plan.passes(tower):
+        if passes := estimate.passes(plan, tower):
             times = "one pass" if passes == 1 else f"{passes} passes"
-            held = _size(plan.moments_memory(tower))
+            held = _size(estimate.moments_memory(plan, tower))
             out.print(f"The {tower} tower's statistics take {times} over the data and {held} at a time.")
 
 
@@ -69,8 +70,8 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "sites": [{"site": site.name, "key": site.key, "shape": list(site.shape)} for site in plan.sites],
         "groups": _groups(plan),
         "not_edited": list(plan.untouched_towers),
-        "memory": plan.memory(),
-        "passes": {tower: plan.passes(tower) for tower in plan.towers},
+        "memory": estimate.memory(plan),
+        "passes": {tower: estimate.passes(plan, tower) for tower in plan.towers},
     }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from editkit.components.host import Host
-from editkit.components.load import default_host, use_files
+from editkit.components.load import load_host
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,7 @@ class Session:
         Raises:
             PluginError: one of the files is missing or fails.
         """
-        use_files(plugin_files)
-        ctx.obj = cls(default_host(), plugin_files)
+        ctx.obj = cls(load_host(plugin_files), plugin_files)
         return cls.of(ctx)
 
     @classmethod

@@ -1,13 +1,15 @@
-"""A component that was chosen: its spec, its validated options, and the object they make."""
+"""A component that was chosen: its spec, its validated options, and the one object that they make."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from editkit.components.spec_types import answer
 from editkit.components.specs import Options, Spec
 from editkit.errors import RecipeError, did_you_mean
 
@@ -16,15 +18,28 @@ AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Choice:
-    """A component chosen by name, with its validated options."""
+    """A component chosen by name, with its validated options and the plugin that brings it."""
 
     name: str
     spec: Spec
     options: Options
+    plugin: str
 
     def build(self) -> Any:
-        """Import the component and construct it with its options."""
+        """Import the component and construct it with its options: once, whoever asks how often."""
+        return self._component
+
+    @cached_property
+    def _component(self) -> Any:
         return self.spec.load()(self.options)
+
+    def asks(self, field: str) -> Any:
+        """Return what the spec's function `field` says of these options.
+
+        Raises:
+            PluginError: it fails, or returns something else than its field promises.
+        """
+        return answer(self.spec, field, self.options, self.plugin)
 
     def describe(self) -> dict[str, Any]:
         """Return the choice as it stands in records: the name, then every option."""

@@ -7,20 +7,26 @@ brought gives its error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from hashlib import sha256
 from importlib import util
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pluggy
 
-from editkit.components.specs import API_VERSION, KINDS, Spec
-from editkit.errors import PluginError, did_you_mean, one_line
+from editkit.components.admission import require_api, require_hooks
+from editkit.components.choice import Choice, validate_options
+from editkit.components.spec_types import check_spec
+from editkit.components.specs import KINDS, AdapterSpec, Spec
+from editkit.errors import EditkitError, PluginError, did_you_mean, one_line
+
+if TYPE_CHECKING:
+    from editkit.components.protocols import Adapter
 
 BUILT_IN = "editkit"
+OBSERVER = "editkit_finished"
 HOOKS = {kind.kind: f"editkit_{kind.kind}s" if kind.kind != "evaluation" else "editkit_evals" for kind in KINDS}
 AnySpec = TypeVar("AnySpec", bound=Spec)
 
@@ -53,17 +59,20 @@ class Host:
         """The names of the plugins that work."""
         return list(dict.fromkeys(plugin for plugin, _ in self.registered))
 
-    def fail(self, plugin: str, error: BaseException) -> None:
-        """Record, on one line, why a plugin or one entry point of it is left out."""
-        why = one_line(error)
+    def fail(self, plugin: str, error: BaseException, beside: str = "") -> None:
+        """Record, on one line, why a plugin or one entry point of it is left out; `beside` says what else is known."""
+        why = " ".join(str(error).split()) if isinstance(error, EditkitError) else one_line(error)
+        why += f" ({beside})" if beside else ""
         self.failures[plugin] = f"{self.failures[plugin]}; {why}" if plugin in self.failures else why
 
     def register(self, plugin: str, implementation: object) -> None:
         """Register a plugin's components, or, where any hook fails, record why and leave the plugin out."""
         twice = self.manager.is_registered(implementation)
         try:
+            require_api(plugin, implementation)
+            require_hooks(plugin, implementation, {*HOOKS.values(), OBSERVER})
             self.manager.register(implementation)  # by its own name: a distribution may have several entry points
-            found = [Component(spec, plugin) for spec in self._collect(implementation)]
+            found = [Component(spec, plugin) for spec in self._collect(plugin, implementation)]
         except (Exception, SystemExit) as error:  # a third party's code: whatever it raises is its own failure
             if self.manager.is_registered(implementation) and not twice:
                 self.manager.unregister(implementation)
@@ -76,7 +85,7 @@ class Host:
             if first is not component:
                 self.shadowed.append((first, component))
 
-    def _collect(self, implementation: object) -> Iterator[Spec]:
+    def _collect(self, plugin: str, implementation: object) -> Iterator[Spec]:
         others = [other for other in self.manager.get_plugins() if other is not implementation]
         for kind in KINDS:
             caller = self.manager.subset_hook_caller(HOOKS[kind.kind], remove_plugins=others)
@@ -84,11 +93,7 @@ class Host:
                 for spec in specs:
                     if not isinstance(spec, kind):
                         raise TypeError(f"{HOOKS[kind.kind]} returned {spec!r}, which is no {kind.__name__}")
-                    if spec.api != API_VERSION:
-                        raise TypeError(
-                            f"{spec.kind} '{spec.name}' is for API {spec.api}, this editkit has {API_VERSION}"
-                        )
-                    _require_words(spec)
+                    check_spec(spec, plugin)
                     yield spec
 
     def of_kind(self, kind: type[AnySpec]) -> dict[str, AnySpec]:
@@ -99,14 +104,18 @@ class Host:
             if kind_name == kind.kind and isinstance(component.spec, kind)
         }
 
+    @property
+    def everything(self) -> list[Component]:
+        """Every component, those that are hidden behind another of their name last."""
+        return [*self.components.values(), *(hidden for _, hidden in self.shadowed)]
+
     def resolve(self, kind: type[AnySpec], name: str) -> AnySpec:
         """Return the spec of `name`, or of `distribution/name`.
 
         Raises:
             PluginError: no plugin offers it; names the closest, and any plugin that failed to load.
         """
-        everything = [*self.components.values(), *(hidden for _, hidden in self.shadowed)]
-        for component in everything:
+        for component in self.everything:
             if isinstance(component.spec, kind) and name in (component.full_name, component.spec.name):
                 return component.spec
         known = sorted(self.of_kind(kind))
@@ -117,40 +126,39 @@ class Host:
             + (" `editkit plugins check` says what is wrong with the plugin." if broken else ""),
         )
 
+    def choose(self, kind: type[Spec], name: str, given: Mapping[str, Any], where: str) -> Choice:
+        """Return a component with options; `where` is what errors call the place that they were given in.
+
+        Raises:
+            PluginError: no plugin offers it.
+            RecipeError: it has no such option, or does not accept a value.
+        """
+        spec = self.resolve(kind, name)
+        return Choice(name, spec, validate_options(spec.options, given, where), self.plugin_of(spec))
+
+    def adapter(self, spec: AdapterSpec) -> Adapter:
+        """Build a model family's adapter.
+
+        Raises:
+            PluginError: it cannot be imported or built.
+        """
+        adapter: Adapter = spec.load()()
+        return adapter
+
+    def plugin_of(self, spec: Spec) -> str:
+        """Return the distribution, or the file, that registered a spec."""
+        return next(component.plugin for component in self.everything if component.spec is spec)
+
     def finished(self, record: dict[str, Any], output: Path) -> list[str]:
         """Tell every observer that `output` was written; return one line for each that failed."""
         failed = []
         for plugin, implementation in self.registered:
             others = [other for other in self.manager.get_plugins() if other is not implementation]
             try:
-                self.manager.subset_hook_caller("editkit_finished", remove_plugins=others)(record=record, output=output)
+                self.manager.subset_hook_caller(OBSERVER, remove_plugins=others)(record=record, output=output)
             except (Exception, SystemExit) as error:  # an observer must not spoil a finished run
                 failed.append(f"Plugin {plugin} failed in editkit_finished: {one_line(error)}")
         return failed
-
-
-def _require_words(spec: Spec) -> None:
-    """Check the fields of a spec that are one word of a few, or a set of them (`needs`, `acts_on`)."""
-    for name, words, several in _words()[spec.kind]:
-        given = getattr(spec, name)
-        held = given if several else (given,)
-        if isinstance(held, str) or not set(held) <= set(words):
-            what = "a set of" if several else "one of"
-            raise TypeError(f"{spec.kind} '{spec.name}' has {name} = {given!r}, not {what} {', '.join(words)}")
-
-
-@cache
-def _words() -> dict[str, list[tuple[str, tuple[str, ...], bool]]]:
-    """Return, by kind of spec, the names of such fields, their words, and whether a field holds several."""
-    found: dict[str, list[tuple[str, tuple[str, ...], bool]]] = {}
-    for kind in KINDS:
-        fields = found.setdefault(kind.kind, [])
-        for name, hint in get_type_hints(kind).items():
-            several = get_origin(hint) is frozenset
-            word = get_args(hint)[0] if several else hint
-            if get_origin(word) is Literal:
-                fields.append((name, get_args(word), several))
-    return found
 
 
 def code_digest(spec: Spec) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pluggy
 
 from editkit.components import hooks
+from editkit.components.admission import why_excluded
 from editkit.components.host import BUILT_IN, Host
 from editkit.errors import PluginError, one_line
 
@@ -40,7 +41,7 @@ def load_host(files: tuple[Path, ...] = ()) -> Host:
         try:
             implementation = entry.load()
         except (Exception, SystemExit) as error:  # isolated: the others still load
-            host.fail(plugin, error)
+            host.fail(plugin, error, why_excluded(entry.dist))
             continue
         host.register(plugin, implementation)
     for path in files:
@@ -86,17 +87,7 @@ def _is_another_module(path: Path) -> bool:
     return known is not None and known.origin is not None and Path(known.origin).resolve() != path.resolve()
 
 
-_files: tuple[Path, ...] = ()
-
-
-def use_files(files: tuple[Path, ...]) -> None:
-    """Make `files` part of the default host from now on: a selector that asks for another one finds it there."""
-    global _files
-    _files = files
-    default_host.cache_clear()
-
-
 @cache
 def default_host() -> Host:
-    """Return the host that `host=None` means, loaded once."""
-    return load_host(_files)
+    """Return the host that `host=None` means: the plugins that are installed, loaded once in a process."""
+    return load_host()

@@ -26,7 +26,7 @@ State = dict[str, "Tensor"]
 
 
 class Scorer(Protocol):
-    """Scores a site from its inputs on safe and unsafe samples. Built as `Scorer(options)`."""
+    """Scores a site from its inputs on safe and unsafe samples. Built once a run as `Scorer(options)`."""
 
     def start(self, weight: Tensor, site: Site) -> State:
         """Return empty sums for one site; `weight` is [O, I] float32."""
@@ -94,21 +94,29 @@ class SampleGradientScorer(Protocol):
         """Return the scores, [O, I] float32, finite."""
 
 
-OtherScorers = Mapping[str, Mapping[str, Any]]
-"""Scores that a selector or manipulator asks for (its attribute `other_scorers`): the scorer's `name` and options,
-by the label under which the context has them."""
+class NotingScorer(Protocol):
+    """A scorer of any kind that counts what was degenerate (`notes=True` in its spec)."""
+
+    def notes(self, state: State, weight: Tensor) -> Mapping[str, int]:
+        """Return counts for the record, by names such as "empty_columns"; called after `finish` on the same sums."""
 
 
 @dataclass(frozen=True)
 class SelectionContext:
-    """What a selector may know beside the scores: the seed, and the other scores it asked for, by label and site."""
+    """What a selector may know beside the scores: the seed, and what its spec asked for, by label."""
 
     seed: int = 0
     other_scores: Mapping[str, Mapping[Site, Tensor]] = field(default_factory=dict)
+    """By label and site: those of the spec's `other_scorers`."""
+    other_selectors: Mapping[str, Selector] = field(default_factory=dict)
+    """By label: the spec's `other_selectors`, built."""
 
 
 class Selector(Protocol):
-    """Chooses weights. Built as `Selector(options)`. It may leave a site out, but not every site of a tower."""
+    """Chooses weights. Built once a run as `Selector(options)`.
+
+    It may leave a site out, but not every site of a tower.
+    """
 
     def select(self, scores: Mapping[Site, Tensor], context: SelectionContext) -> Mapping[Site, Tensor]:
         """Return a bool mask [O, I] for every site of `scores`."""
@@ -116,7 +124,7 @@ class Selector(Protocol):
 
 @dataclass(frozen=True)
 class ManipulationContext:
-    """What a manipulator may know beside weights and masks: what its spec's `needs` and its attributes asked for."""
+    """What a manipulator may know beside weights and masks: what its spec asked for."""
 
     seed: int = 0
     moments: Mapping[Site, Moments] = field(default_factory=dict)
@@ -126,16 +134,13 @@ class ManipulationContext:
     other_modality: EmbeddingMoments | None = None
     """The other tower's."""
     other_scores: Mapping[str, Mapping[Site, Tensor]] = field(default_factory=dict)
-    """By label and site, for a manipulator with an attribute `other_scorers`."""
+    """By label and site: those of the spec's `other_scorers`."""
     other_weights: Mapping[Site, Tensor] = field(default_factory=dict)
-    """Weights [O, I] of the checkpoint that a manipulator's attribute `other_checkpoint` names."""
+    """Weights [O, I] of the checkpoint that the spec's `other_checkpoint` names."""
 
 
 class Manipulator(Protocol):
-    """Gives selected weights new values. Built as `Manipulator(options)`.
-
-    It may have `check(site)`, which raises a SiteError for a site it cannot change, before anything is computed.
-    """
+    """Gives selected weights new values. Built once a run as `Manipulator(options)`."""
 
     def apply(
         self, site: Site, weight: Tensor, bias: Tensor | None, mask: Tensor, context: ManipulationContext
@@ -230,11 +235,7 @@ class Captioner(Protocol):
 
 
 class Adapter(Protocol):
-    """A model family. Built as `Adapter(options)`; opening and listing sites read no weights.
-
-    It may have `default_settings(files)`, recipe values by dotted path that suit the family ("selector.tau"), and,
-    if its spec says `captions`, `load_captioner(files, *, device, dtype, device_map=None) -> Captioner`.
-    """
+    """A model family. Built as `Adapter()`; opening and listing sites read no weights."""
 
     def open(self, source: str) -> ModelFiles:
         """Resolve a folder, checkpoint or hub id to files.
@@ -265,3 +266,19 @@ class Adapter(Protocol):
 
     def save_beside(self, files: ModelFiles, folder: Path) -> None:
         """Write into a folder of edited weights whatever the source lacks to be loadable on its own."""
+
+
+class CaptioningAdapter(Adapter, Protocol):
+    """A model family of which the whole model, decoder and all, can be loaded (`captions=True` in its spec)."""
+
+    def load_captioner(
+        self, files: ModelFiles, *, device: str, dtype: str, device_map: str | Mapping[str, Any] | None = None
+    ) -> Captioner:
+        """Load the whole model.
+
+        Args:
+            device_map: how to spread it over devices, as transformers takes it; None: all of it on `device`.
+
+        Raises:
+            ModelError: tensors are missing or do not fit the configuration, or it cannot be spread.
+        """

@@ -6,14 +6,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal, get_args
+from typing import Literal
 
 from editkit.errors import SiteError, did_you_mean
 
 Tower = Literal["text", "vision"]
 Side = Literal["safe", "unsafe"]
 """The two sides of a tuple."""
-Role = Literal[
+Role = str
+"""What a linear map is in its architecture: one of `ROLES`, or a name of the adapter's own."""
+TOWERS: tuple[Tower, ...] = ("text", "vision")
+ROLES: tuple[Role, ...] = (
     "attn.q",
     "attn.k",
     "attn.v",
@@ -30,10 +33,8 @@ Role = Literal[
     "proj",
     "projector.in",
     "projector.out",
-    "tensor",
-]
-TOWERS: tuple[Tower, ...] = ("text", "vision")
-ROLES: tuple[Role, ...] = tuple(role for role in get_args(Role) if role != "tensor")
+)
+"""Roles that mean the same in every family, so that a target does too."""
 ONCE: tuple[Role, ...] = ("proj", "projector.in", "projector.out")
 """Roles that a tower has once, so that their names need no layer."""
 
@@ -51,7 +52,8 @@ class Site:
 
     Roles: those of transformer blocks (`mlp.gate` is a gated MLP's second input map); `pool.*` of an attention
     pooling head, whose query is learned; `proj` to the space that both modalities share; `projector.*` from a vision
-    tower into a language model.
+    tower into a language model. A map that is none of these has a role of the adapter's own, any text without colons,
+    brackets and blanks.
     """
 
     tower: Tower
@@ -83,7 +85,7 @@ def towers_of(sites: Sequence[Site]) -> tuple[Tower, ...]:
     return tuple(tower for tower in TOWERS if any(site.tower == tower for site in sites))
 
 
-_TARGET = re.compile(r"(?P<tower>[^:\[\]]+):(?P<role>[^:\[\]]+)(\[(?P<index>-?\d+|(-?\d+)?:(-?\d+)?)\])?")
+_TARGET = re.compile(r"(?P<tower>[^:\[\]\s]+):(?P<role>[^:\[\]\s]+)(\[(?P<index>-?\d+|(-?\d+)?:(-?\d+)?)\])?")
 
 
 @dataclass(frozen=True)
@@ -100,19 +102,18 @@ class Target:
         """Read `text:attn.out`, `vision:mlp.out[12:24]`, `vision:attn.*[-1]` or `*:mlp.out`.
 
         Raises:
-            SiteError: the text is no target, or names a tower or role that does not exist.
+            SiteError: the text is no target, or names a tower that does not exist.
         """
         match = _TARGET.fullmatch(text.strip())
         form = "Write TOWER:ROLE or TOWER:ROLE[FIRST:LAST], for example text:attn.out or vision:mlp.out[12:24]."
         if match is None:
             raise SiteError(f"Target '{text}' cannot be read.", form)
-        for given, known in ((match["tower"], TOWERS), (match["role"], ROLES)):
-            if not any(fnmatchcase(name, given) for name in known):
-                raise SiteError(
-                    f"Target '{text}' names no site: '{given}' is none of {', '.join(known)}."
-                    + did_you_mean(given, known),
-                    form,
-                )
+        if not any(fnmatchcase(tower, match["tower"]) for tower in TOWERS):
+            raise SiteError(
+                f"Target '{text}' names no site: '{match['tower']}' is none of {', '.join(TOWERS)}."
+                + did_you_mean(match["tower"], TOWERS),
+                form,
+            )
         return cls(text.strip(), match["tower"], match["role"], _layers(match["index"]))
 
     def select(self, sites: Sequence[Site]) -> list[Site]:

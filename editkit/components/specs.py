@@ -6,7 +6,7 @@ them; its `options` model is a real class, so that a recipe is validated before 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -15,12 +15,18 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 
 from editkit.components.metric import Metric
+from editkit.components.site import Role, Site
 from editkit.errors import PluginError, one_line
 
 Need = Literal["mean-inputs", "second-moments", "embeddings"]
 
+Axis = Literal["", "inputs", "outputs"]
+
 API_VERSION = 1
-"""The version of the protocols in this release; a spec of another version is not registered."""
+"""The version of specs, hooks and protocols in this release: a plugin that names another one is not let in."""
+
+Asked = Mapping[str, Mapping[str, Any]]
+"""Components that another one asks for: `name` and options of each, by the label under which it is handed over."""
 
 
 class Options(BaseModel):
@@ -33,12 +39,24 @@ class NoOptions(Options):
     """A component that has nothing to set."""
 
 
+def _asks_for_nothing(options: Any) -> Asked:
+    return {}
+
+
+def _takes_every_site(site: Site, options: Any) -> None:
+    """Raise nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spec:
     """One component: its name, one line about it, where it lives, and what can be set.
 
     `target` is "package.module:Name", imported on first use. `reference` is the paper it
     implements. The class is called with one argument, a validated instance of `options`.
+
+    What a component asks of the engine is said here too; where that depends on its options, it is a function of them,
+    which needs no torch. Fields are checked against their types when the spec is registered, and such functions are
+    called with the default options, where there are any.
     """
 
     kind: ClassVar[str]
@@ -47,7 +65,6 @@ class Spec:
     target: str
     options: type[Options] = NoOptions
     reference: str = ""
-    api: int = API_VERSION
 
     def load(self) -> Any:
         """Import and return the component's class.
@@ -84,6 +101,8 @@ class ScorerSpec(Spec):
     needs: Literal["weights", "inputs", "gradients", "sample-gradients"] = "inputs"
     spread: bool = False
     """Whether it needs a standard deviation over tokens, so that a site with one token per sample is refused."""
+    notes: bool = False
+    """Whether it has `notes(state, weight)`, counts of what was degenerate, for the record."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +114,12 @@ class SelectorSpec(Spec):
     """Whether it looks at scores: with `ranks=False` no scorer runs."""
     units: bool = False
     """Whether it selects whole input columns or output rows."""
+    axis: Callable[[Any], Axis] = lambda options: ""
+    """Which of the two: "inputs" or "outputs"."""
+    other_scorers: Callable[[Any], Asked] = _asks_for_nothing
+    """Scorers whose scores it looks at beside the recipe's: `context.other_scores`."""
+    other_selectors: Callable[[Any], Asked] = _asks_for_nothing
+    """Selectors that it calls: `context.other_selectors`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,15 +134,27 @@ class ManipulatorSpec(Spec):
     needs: frozenset[Need] = field(default_factory=frozenset)
     acts_on: Literal["weights", "units", "sites"] = "weights"
     """On any selected weights, on whole input columns only, or on whole sites: then nothing is scored or selected."""
-    role: str = ""
+    role: Role = ""
     """The role of the sites it is meant for, in place of the adapter's default targets ("proj")."""
+    other_scorers: Callable[[Any], Asked] = _asks_for_nothing
+    """Scorers whose scores it looks at: `context.other_scores`."""
+    other_checkpoint: Callable[[Any], str | None] = lambda options: None
+    """A folder or hub id whose weights it looks at: `context.other_weights`."""
+    sequential: Callable[[Any], bool] = lambda options: False
+    """Whether each site is fitted on the model with the sites before it edited."""
+    check_site: Callable[[Site, Any], None] = _takes_every_site
+    """Raises a SiteError for a site that it cannot change, before anything is computed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterSpec(Spec):
-    """A model family: `model_types` (config.json), `prefixes` ("open_clip:") and marker files decide without torch."""
+    """A model family: `model_types` (config.json), `prefixes` ("open_clip:") and marker files decide without torch.
+
+    There is nothing to set: the class is called without an argument.
+    """
 
     kind = "adapter"
+    options: type[Options] = field(default=NoOptions, init=False)
     model_types: tuple[str, ...] = ()
     prefixes: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
@@ -130,6 +167,8 @@ class AdapterSpec(Spec):
     """Whether the adapter has `load_captioner`."""
     folder: Path | None = None
     """Where the model lies that comes with the plugin and is called by one of `prefixes`."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """Values that suit the family, by their paths in a recipe ("selector.tau")."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from editkit.components.protocols import ManipulationContext
 from editkit.components.site import Site, Tower
-from editkit.components.specs import ManipulatorSpec
 from editkit.components.statistics import EmbeddingMoments, Moments
 from editkit.editing.calibration import Dropped, pair_batches, usable
 from editkit.editing.input_scores import Scored
@@ -34,8 +33,7 @@ def gather(
         scored: scores by label, of every site of the tower.
         edited: tensors by key that earlier groups have changed.
     """
-    spec = run.plan.recipe.towers[tower].manipulator.spec
-    asked = spec.needs if isinstance(spec, ManipulatorSpec) else frozenset()
+    asked = run.plan.manipulator_needs(tower)
     moments: Mapping[Site, Moments] = {}
     if asked & {"mean-inputs", "second-moments"}:
         moments = _moments(run, tower, sites, edited, second="second-moments" in asked)

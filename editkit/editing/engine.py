@@ -17,6 +17,7 @@ from editkit.components.protocols import ManipulationContext, SelectionContext
 from editkit.components.site import Site, Tower
 from editkit.editing.context import gather
 from editkit.editing.describe import describe_edit, describe_site
+from editkit.editing.estimate import groups
 from editkit.editing.input_scores import Scored
 from editkit.editing.plan import Plan, looks_at, read_weight
 from editkit.editing.run import Run
@@ -65,10 +66,13 @@ def select(plan: Plan, tower: Tower, scored: Mapping[str, Scored]) -> Masks:
     main = scored.get("scorer")
     # without a scorer nothing tells weights apart: zeros that take no memory, which ranking selectors refuse
     scores = main.scores if main else {site: torch.zeros(()).expand(site.shape) for site in sites}
+    part = plan.recipe.towers[tower]
+    selector = part.selector
     context = SelectionContext(
-        seed=plan.recipe.calibration.seed, other_scores={label: other.scores for label, other in scored.items()}
+        seed=plan.recipe.calibration.seed,
+        other_scores={label: other.scores for label, other in scored.items()},
+        other_selectors={label: other.build() for label, other in part.other_selectors.items()},
     )
-    selector = plan.recipe.towers[tower].selector
     masks = dict(selector.build().select(scores, context))
     if lacking := [site for site in sites if site not in masks or not _is_mask(masks[site], site)]:
         raise ScoreError(
@@ -107,7 +111,7 @@ def manipulate(plan: Plan, tower: Tower, masks: Masks, context_for: ContextFor =
             new = manipulator.apply(site, weight, bias, masks[site], context)
             _replace(site, weight, bias, masks[site], new)
 
-    for group in plan.groups(tower, [site for site in masks if bool(masks[site].any())]):
+    for group in groups(plan, tower, [site for site in masks if bool(masks[site].any())]):
         edit_group(group, context_for(group, edited))  # no name for the context: its memory is the next group's
     made = (
         Change.between(key, checkpoint.info(key).dtype, checkpoint.read(key), to_bits(tensor))

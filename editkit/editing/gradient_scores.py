@@ -11,7 +11,7 @@ one matrix product per sample, which is what the backward pass computes for the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -57,6 +57,7 @@ def score_batch_gradients(
     losses: Iterable[Sequence[Batch]],
     frozen: Tensor,
     *,
+    notes: bool = False,
     on_batch: Advance = lambda pairs: None,
 ) -> Scored:
     """Score `sites` by the gradients of a loss over batches of tuples.
@@ -64,6 +65,7 @@ def score_batch_gradients(
     Args:
         losses: for each loss its micro-batches; rows 0..B-1 are safe samples, rows B..2B-1 unsafe ones.
         frozen: [2, n, D] embeddings of all tuples in the other tower, safe then unsafe, by their groups.
+        notes: whether the scorer counts what was degenerate.
 
     Raises:
         ModelError: a weight, a loss or a gradient is not finite.
@@ -84,7 +86,7 @@ def score_batch_gradients(
                 scorer.update(states[name, site], live_weight(model, site), gradient, len(groups))
             seen += len(groups)
     _require_some(seen, tower)
-    return finish_scores(name, scorer, states, sites, lambda site: live_weight(model, site))
+    return finish_scores(name, scorer, states, sites, lambda site: live_weight(model, site), notes=notes)
 
 
 def score_sample_gradients(
@@ -95,6 +97,7 @@ def score_sample_gradients(
     batches: Iterable[Batch],
     frozen: Tensor,
     *,
+    noting: Collection[str] = (),
     on_batch: Advance = lambda pairs: None,
 ) -> dict[str, Scored]:
     """Score `sites` by the gradients of single samples; one forward pass serves every scorer.
@@ -102,6 +105,7 @@ def score_sample_gradients(
     Args:
         batches: rows 0..B-1 are safe samples, rows B..2B-1 unsafe ones.
         frozen: [2, n, D] embeddings of all tuples in the other tower, safe then unsafe, by their groups.
+        noting: those of the scorers that count what was degenerate.
 
     Raises:
         ModelError: a weight, a loss or a gradient is not finite.
@@ -117,7 +121,7 @@ def score_sample_gradients(
             on_batch(len(batch.groups))
     _require_some(seen, tower)
     return {
-        name: finish_scores(name, scorer, states, sites, lambda site: live_weight(model, site))
+        name: finish_scores(name, scorer, states, sites, lambda s: live_weight(model, s), notes=name in noting)
         for name, scorer in scorers.items()
     }
 

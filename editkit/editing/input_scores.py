@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from editkit.components.inputs import Inputs
-from editkit.components.protocols import BatchGradientScorer, Model, SampleGradientScorer, Scorer, State
+from editkit.components.protocols import BatchGradientScorer, Model, NotingScorer, SampleGradientScorer, Scorer, State
 from editkit.components.site import Site, Tower
 from editkit.errors import ScoreError
 from editkit.models.batches import Batch
@@ -35,6 +36,7 @@ def score_pairs(
     scorers: Mapping[str, Scorer],
     batches: Iterable[Batch],
     *,
+    noting: Collection[str] = (),
     name_of: Callable[[int], str] = str,
     on_batch: Callable[[int], None] = lambda pairs: None,
 ) -> dict[str, Scored]:
@@ -44,6 +46,7 @@ def score_pairs(
 
     Args:
         batches: pairs; rows 0..B-1 are the safe samples, rows B..2B-1 the unsafe ones.
+        noting: those of the scorers that count what was degenerate.
         name_of: says what the group of a batch is called, for errors.
         on_batch: told how many pairs each batch had, for progress.
 
@@ -91,19 +94,21 @@ def score_pairs(
             "This is a defect of the scorer, which must leave `weight` alone: tell its author.",
         )
     return {
-        name: finish_scores(name, scorer, states, sites, lambda s: live_weight(model, s))
+        name: finish_scores(name, scorer, states, sites, lambda s: live_weight(model, s), notes=name in noting)
         for name, scorer in scorers.items()
     }
 
 
-def score_weights(scorers: Mapping[str, Scorer], weights: Mapping[Site, Tensor]) -> dict[str, Scored]:
+def score_weights(
+    scorers: Mapping[str, Scorer], weights: Mapping[Site, Tensor], *, noting: Collection[str] = ()
+) -> dict[str, Scored]:
     """Score sites with scorers that look at no data; `weights` are [O, I] float32 by site."""
     for site, weight in weights.items():
         require_finite_weight(weight, site.key)
     finished = {}
     for name, scorer in scorers.items():
         states = {(name, site): scorer.start(weight, site) for site, weight in weights.items()}
-        finished[name] = finish_scores(name, scorer, states, list(weights), weights.__getitem__)
+        finished[name] = finish_scores(name, scorer, states, list(weights), weights.__getitem__, notes=name in noting)
     return finished
 
 
@@ -113,8 +118,10 @@ def finish_scores(
     states: dict[tuple[str, Site], State],
     sites: Sequence[Site],
     weight: Callable[[Site], Tensor],
+    *,
+    notes: bool,
 ) -> Scored:
-    """Turn a scorer's sums into scores and notes, taking them out of `states`: both at once would not fit.
+    """Turn a scorer's sums into scores and, if it makes any, notes, taking them out of `states`: both would not fit.
 
     Raises:
         ScoreError: the scores are not finite numbers in the site's shape.
@@ -131,8 +138,8 @@ def finish_scores(
                     "This is a defect of the scorer: tell its author.",
                 )
             scored.scores[site] = scores
-            if hasattr(scorer, "notes"):
-                scored.notes[site.name] = scorer.notes(state, weight(site))
+            if notes:
+                scored.notes[site.name] = dict(cast(NotingScorer, scorer).notes(state, weight(site)))
     return scored
 
 

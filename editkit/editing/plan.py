@@ -1,35 +1,30 @@
-"""Recipe and model to a plan: which sites, which tuples, how much memory. No weight is read."""
+"""Recipe and model to a plan: which sites, which tuples, which components. No weight is read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import cast
 
 from torch import Tensor
 
-from editkit.components.choice import Choice, validate_options
+from editkit.components.choice import Choice
 from editkit.components.host import Host
 from editkit.components.protocols import Adapter, ModelFiles
 from editkit.components.site import TOWERS, WHOLE, Site, Tower, is_whole, match_targets, towers_of
 from editkit.components.specs import ManipulatorSpec, ScorerSpec
 from editkit.data.tuples import TupleSet
 from editkit.editing.calibration import load_tuples, require_sides
-from editkit.editing.moments import memory_of
 from editkit.errors import RecipeError, SiteError
 from editkit.files.bits import to_tensor
 from editkit.models.compute import require_compute
-from editkit.models.find import open_model
+from editkit.models.find import find_adapter
 from editkit.models.joint_space import require_joint_space
 from editkit.models.other_checkpoint import OtherCheckpoint, same_architecture, same_tower
 from editkit.models.site_tensors import weight_of
 from editkit.models.whole import match_whole
 from editkit.recipes.layers import Layer
 from editkit.recipes.recipe import Recipe, default_split, resolve
-
-BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-SUMS = {"weights": 1, "inputs": 3, "gradients": 4, "sample-gradients": 5}
-"""Float32 matrices [O, I] per site that a scorer holds at its peak: its sums and the finished scores."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +51,15 @@ class Plan:
 
     def scorers(self, tower: Tower) -> dict[str, Choice]:
         """Return the tower's scorer as "scorer", and those its selector and manipulator ask for by their labels."""
-        part = self.recipe.towers[tower]
-        wanted = {"scorer": part.scorer} if part.scorer else {}
-        for component in (part.selector.build(), part.manipulator.build()):
-            for label, asked in getattr(component, "other_scorers", {}).items():
-                spec = self.host.resolve(ScorerSpec, asked["name"])
-                given = {name: value for name, value in asked.items() if name != "name"}
-                wanted[label] = Choice(spec.name, spec, validate_options(spec.options, given, f"scorer {spec.name}"))
-        return wanted
+        return self.recipe.towers[tower].scorers
 
     def manipulator_needs(self, tower: Tower) -> frozenset[str]:
         """Return the statistics that the tower's manipulator asks for."""
-        spec = self.recipe.towers[tower].manipulator.spec
-        return frozenset(spec.needs) if isinstance(spec, ManipulatorSpec) else frozenset()
+        return self.manipulator_spec(tower).needs
+
+    def manipulator_spec(self, tower: Tower) -> ManipulatorSpec:
+        """Return what the tower's manipulator says of itself."""
+        return cast(ManipulatorSpec, self.recipe.towers[tower].manipulator.spec)
 
     def other_checkpoint(self, tower: Tower) -> OtherCheckpoint | None:
         """Return the checkpoint that the tower's manipulator takes weights from, if it does.
@@ -76,7 +67,7 @@ class Plan:
         Raises:
             ModelError: there is none, or it is of another architecture.
         """
-        source = getattr(self.recipe.towers[tower].manipulator.build(), "other_checkpoint", None)
+        source = self.recipe.towers[tower].other_checkpoint
         if source is None:
             return None
         if f"{tower}:all" in self.recipe.targets:
@@ -85,24 +76,7 @@ class Plan:
 
     def is_sequential(self, tower: Tower) -> bool:
         """Whether each site is fitted on the model with the sites before it edited."""
-        return bool(getattr(self.recipe.towers[tower].manipulator.build(), "sequential", False))
-
-    def groups(self, tower: Tower, sites: Sequence[Site]) -> list[list[Site]]:
-        """Return the sites in the groups whose statistics are taken together: one pass over the data for each."""
-        if not self._streams_moments(tower):
-            return [list(sites)]
-        if self.is_sequential(tower):
-            return [[site] for site in sites]
-        groups: list[list[Site]] = []
-        free = 0
-        for site in sites:
-            size = self._moments_size(site)
-            if size > free or not groups:  # a site too large for the memory is alone in its group
-                groups.append([])
-                free = int(self.recipe.compute.memory)
-            groups[-1].append(site)
-            free -= size
-        return groups
+        return self.recipe.towers[tower].sequential
 
     @property
     def seen_towers(self) -> tuple[Tower, ...]:
@@ -125,40 +99,6 @@ class Plan:
     def untouched_towers(self) -> tuple[Tower, ...]:
         """Towers that the model has and no target names: they are not edited, and the report says so."""
         return tuple(tower for tower in towers_of(self.all_sites) if tower not in self.towers)
-
-    def memory(self) -> dict[str, int]:
-        """Estimate bytes: the loaded towers, and the scores' sums of the tower that needs most (one at a time)."""
-        tensors = self.files.checkpoint.tensors
-        weights = sum(info.stop - info.start for info in tensors.values())
-        held = {key for tower in self.seen_towers for key in self.adapter.tensors(self.files, tower).values()}
-        model = sum(tensors[key].size for key in held) * BYTES[self.recipe.compute.dtype]
-        sums = {
-            tower: sum(
-                sum(site.size for site in self.sites_of(tower)) * 4 * SUMS[needs(choice)]
-                for choice in self.scorers(tower).values()
-            )
-            for tower in self.towers
-        }
-        estimate = {"checkpoint": weights, "model": model, "scores": max(sums.values(), default=0)}
-        moments = max((self.moments_memory(tower) for tower in self.towers), default=0)
-        return estimate | ({"moments": moments} if moments else {})
-
-    def moments_memory(self, tower: Tower) -> int:
-        """Return how many bytes the statistics of a tower's largest group of sites take; 0 where there are none."""
-        if not self._streams_moments(tower):
-            return 0
-        groups = self.groups(tower, self.sites_of(tower))
-        return max(sum(self._moments_size(site) for site in group) for group in groups)
-
-    def passes(self, tower: Tower) -> int:
-        """Return how often the calibration data run through a tower for the moments that its manipulator needs."""
-        return len(self.groups(tower, self.sites_of(tower))) if self._streams_moments(tower) else 0
-
-    def _streams_moments(self, tower: Tower) -> bool:
-        return bool(self.manipulator_needs(tower) & {"mean-inputs", "second-moments"})
-
-    def _moments_size(self, site: Site) -> int:
-        return memory_of(site, second="second-moments" in self.manipulator_needs(site.tower))
 
 
 def needs(scorer: Choice) -> str:
@@ -183,11 +123,13 @@ def make_plan(layers: Sequence[tuple[str, Layer]], host: Host) -> Plan:
     """
     first = resolve(layers, host)  # every option is checked before anything is opened
     require_compute(first.compute)
-    adapter, files = open_model(first.model, host)
+    family = find_adapter(first.model, host)
+    adapter = host.adapter(family)
+    files = adapter.open(first.model)
     all_sites = adapter.sites(files)
     own: list[tuple[str, Layer]] = [
         ("data set", default_split(first.data, "edit")),
-        ("adapter", {"targets": adapter.default_targets(files), **_settings(adapter, files)}),
+        ("adapter", {"targets": adapter.default_targets(files), **family.recipe}),
         *_meant_for(first, adapter.default_targets(files), all_sites),
     ]
     recipe = resolve([*own, *layers], host)
@@ -242,15 +184,18 @@ def _require_sense(plan: Plan) -> None:
 
     Raises:
         SiteError: a scorer needs a spread over tokens where a site sees one token.
-        RecipeError: a component cannot be built, or does not serve whole tensors.
+        RecipeError: a component does not serve whole tensors.
         ModelError: images and captions of the model cannot be compared, and a method compares them.
+        EditkitError: a component cannot be built.
     """
     for tower in plan.towers:
+        part = plan.recipe.towers[tower]
+        for component in part.components:
+            component.build()
         if across := plan.looks_across(tower):
             require_joint_space(plan.files, plan.all_sites, f"'{across}' compares images with captions")
-        check = getattr(plan.recipe.towers[tower].manipulator.build(), "check", lambda site: None)
         for site in plan.sites_of(tower):
-            check(site)
+            plan.manipulator_spec(tower).check_site(site, part.manipulator.options)
         for choice in plan.scorers(tower).values():
             for site in plan.sites_of(tower):
                 if site.pooled and isinstance(choice.spec, ScorerSpec) and choice.spec.spread:
@@ -260,7 +205,7 @@ def _require_sense(plan: Plan) -> None:
                         "Take it out of the targets, or score it by `wanda-ratio`, `gradient` or its weights.",
                     )
         looking = [choice.name for choice in plan.scorers(tower).values()]
-        looking += [plan.recipe.towers[tower].manipulator.name] if plan.manipulator_needs(tower) else []
+        looking += [part.manipulator.name] if plan.manipulator_needs(tower) else []
         if is_whole(plan.recipe.targets) and looking:
             whole = "checkpoint" if "all" in plan.recipe.targets else f"{tower} tower"
             raise RecipeError(
@@ -268,7 +213,3 @@ def _require_sense(plan: Plan) -> None:
                 f"maps: {looking[0]} has nothing to look at there.",
                 "Use it with `blend` or `scale`, or name sites such as text:attn.out.",
             )
-
-
-def _settings(adapter: Adapter, files: ModelFiles) -> Mapping[str, Any]:
-    return getattr(adapter, "default_settings", lambda files: {})(files)

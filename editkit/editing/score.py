@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from editkit.components.choice import Choice
 from editkit.components.host import code_digest
 from editkit.components.site import Site, Tower
+from editkit.components.specs import ScorerSpec
 from editkit.editing.calibration import Dropped, loss_batches, pair_batches, usable
 from editkit.editing.gradient_scores import score_batch_gradients, score_sample_gradients
 from editkit.editing.input_scores import Scored, score_pairs, score_weights
@@ -63,7 +64,7 @@ def score_key(facts: Mapping[str, Any], choice: Choice, site: Site) -> str:
 
 def _by_weights(run: Run, tower: Tower, choices: Choices) -> dict[str, Scored]:
     weights = {site: read_weight(run.plan, site).float() for site in run.plan.sites_of(tower)}
-    return score_weights({name: choice.build() for name, choice in choices.items()}, weights)
+    return score_weights({name: choice.build() for name, choice in choices.items()}, weights, noting=_noting(choices))
 
 
 def _by_inputs(run: Run, tower: Tower, choices: Choices) -> dict[str, Scored]:
@@ -81,6 +82,7 @@ def _by_inputs(run: Run, tower: Tower, choices: Choices) -> dict[str, Scored]:
                 run.plan.sites_of(tower),
                 {name: choice.build() for name, choice in choices.items()},
                 batches,
+                noting=_noting(choices),
                 name_of=lambda group: f"'{items[group].id}'",
                 on_batch=advance,
             )
@@ -97,7 +99,15 @@ def _by_gradients(run: Run, tower: Tower, choices: Choices) -> dict[str, Scored]
         losses = loss_batches(model, items, tower, scorer.loss_batch(tower), compute, _note_unreadable(run, tower))
         with run.stage(label, len(items)) as advance:
             return score_batch_gradients(
-                model, tower, run.plan.sites_of(tower), name, scorer, losses, frozen, on_batch=advance
+                model,
+                tower,
+                run.plan.sites_of(tower),
+                name,
+                scorer,
+                losses,
+                frozen,
+                notes=name in _noting(choices),
+                on_batch=advance,
             )
 
     return {name: run.batches.run_smaller(label, len(items), partial(attempt, name)) for name in choices}
@@ -117,10 +127,16 @@ def _by_sample_gradients(run: Run, tower: Tower, choices: Choices) -> dict[str, 
                 {name: choice.build() for name, choice in choices.items()},
                 (batch for parts in losses for batch in parts),
                 frozen,
+                noting=_noting(choices),
                 on_batch=advance,
             )
 
     return run.batches.run_smaller(label, len(items), attempt)
+
+
+def _noting(choices: Choices) -> set[str]:
+    """Return which of the scorers count what was degenerate."""
+    return {name for name, choice in choices.items() if cast(ScorerSpec, choice.spec).notes}
 
 
 _PASSES: dict[str, Callable[[Run, Tower, Choices], dict[str, Scored]]] = {

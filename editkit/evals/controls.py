@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from editkit.components.choice import Choice, validate_options
+from editkit.components.choice import Choice
 from editkit.components.host import Host
 from editkit.components.protocols import Adapter, ModelFiles
 from editkit.components.site import TOWERS, Site, Tower
@@ -105,12 +105,9 @@ def _counts(patch: Patch) -> dict[str, int]:
 
 
 def _redraw_of(plan: Plan, tower: Tower) -> Redraw | None:
-    own = plan.recipe.towers[tower]
-    manipulator, selector = own.manipulator.spec, own.selector.spec
-    assert isinstance(manipulator, ManipulatorSpec) and isinstance(selector, SelectorSpec)
-    component = own.manipulator.build()
-    wishes = (manipulator.needs, *(getattr(component, name, None) for name in ("other_scorers", "other_checkpoint")))
-    return kind_of_control(selector, manipulator, asks=any(wishes))
+    own, manipulator = plan.recipe.towers[tower], plan.manipulator_spec(tower)
+    asks = bool(manipulator.needs or own.manipulator.asks("other_scorers") or own.other_checkpoint)
+    return kind_of_control(cast(SelectorSpec, own.selector.spec), manipulator, asks=asks)
 
 
 def _redrawn(patch: Patch, plan: Plan, tower: Tower, redraw: Redraw, label: str) -> dict[str, Change]:
@@ -130,5 +127,4 @@ def _redrawn(patch: Patch, plan: Plan, tower: Tower, redraw: Redraw, label: str)
 
 
 def _choose(plan: Plan, kind: type[Spec], name: str, **options: Any) -> Choice:
-    spec = plan.host.resolve(kind, name)
-    return Choice(name, spec, validate_options(spec.options, options, kind.kind))
+    return plan.host.choose(kind, name, options, kind.kind)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from editkit.components.choice import Choice, validate_options
 from editkit.components.host import Host
 from editkit.components.specs import DatasetSpec, EvalSpec
 from editkit.data.classes import ClassSet
@@ -64,9 +63,7 @@ def class_set(name: str, host: Host, limit: int | None = None, seed: int = 0) ->
         EditkitError: it cannot be loaded, or holds no labelled images.
     """
     component, _, path = name.partition(":")
-    spec = host.resolve(DatasetSpec, component)
-    options = validate_options(spec.options, {"path": path} if path else {}, "knowledge")
-    data = Choice(component, spec, options).build().load("test")
+    data = host.choose(DatasetSpec, component, {"path": path} if path else {}, "knowledge").build().load("test")
     if not isinstance(data, ClassSet):
         lacks = "several sets, not one" if isinstance(data, ClassSets) else "no labelled images"
         raise RecipeError(f"--knowledge {name} holds {lacks}.", "Give --knowledge classes:FILE.yaml")

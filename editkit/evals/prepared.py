@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from editkit.components.choice import Choice, validate_options
+from editkit.components.choice import Choice
 from editkit.components.host import Host
 from editkit.components.metric import Metric, describe_metrics
 from editkit.components.specs import EvalSpec
@@ -53,6 +53,6 @@ def prepare_beside(spec: EvalSpec, host: Host) -> list[Prepared]:
                 f"Evaluation '{spec.name}' wants '{other.name}' beside it, which is not of embeddings.",
                 f"Name another one in `beside` of the spec of '{spec.name}'.",
             )
-        options = validate_options(other.options, dict(wanted.options), other.name)
-        found.append(Prepared(other, Choice(other.name, other, options).build(), wanted.metrics))
+        choice = host.choose(EvalSpec, wanted.evaluation, wanted.options, other.name)
+        found.append(Prepared(other, choice.build(), wanted.metrics))
     return found

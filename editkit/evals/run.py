@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from editkit.components.choice import Choice, validate_options
 from editkit.components.host import Host
 from editkit.components.metric import Metric
 from editkit.components.specs import EvalSpec
@@ -36,7 +35,7 @@ def run_evaluation(asked: Request, host: Host, stage: Stage = silent) -> Evaluat
     spec = host.resolve(EvalSpec, asked.evaluation)
     require_sense(spec, asked, host)
     settings = take_apart(spec, asked)
-    choice = Choice(spec.name, spec, validate_options(spec.options, settings.options, spec.name))
+    choice = host.choose(EvalSpec, asked.evaluation, settings.options, spec.name)
     judges = choose_judges(asked.judges, settings.judges, host, spec.judges) if spec.judges else []
     loaded = [(path, Patch.load(path)) for path in asked.patches]
     recipe = evaluation_recipe(spec.recipe, settings.recipe, loaded, host)

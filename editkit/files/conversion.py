@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def converted(archive: Path) -> Path:
+def converted_file(archive: Path) -> Path:
     """Return a safetensors file with an archive's tensors, from the cache if it was converted before.
 
     Raises:

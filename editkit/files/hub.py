@@ -38,7 +38,7 @@ def resolve(source: str | Path) -> Path:
     return Path(_download(name, revision or None))
 
 
-def fetch(name: str, files: Sequence[str], enough: Callable[[Path], bool]) -> Path | None:
+def fetch_files(name: str, files: Sequence[str], enough: Callable[[Path], bool]) -> Path | None:
     """Return the cached folder of a hub id that holds some small files, fetched only if the cache has not enough.
 
     Args:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from editkit.components.choice import validate_options
 from editkit.components.host import Host
 from editkit.components.load import default_host
-from editkit.components.protocols import Captioner
+from editkit.components.protocols import Captioner, CaptioningAdapter
 from editkit.components.specs import AdapterSpec
 from editkit.errors import ModelError
 from editkit.models.compute import Compute, resolve_device
@@ -44,10 +44,10 @@ def load_captioner(
             f"Adapter '{spec.name}', which {model} belongs to, writes no captions.",
             f"Adapters that do: {', '.join(able) or 'none is installed'}.",
         )
-    adapter: Any = spec.load()(spec.options())
+    adapter = cast(CaptioningAdapter, host.adapter(spec))
     place = resolve_device(compute.device)
     files = adapter.open(str(model))
-    captioner: Captioner = free_on_oom(
+    captioner = free_on_oom(
         partial(adapter.load_captioner, files, device=place, dtype=compute.dtype, device_map=device_map)
     )
     for key, tensor in captioner.module.state_dict().items():

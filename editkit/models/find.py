@@ -134,5 +134,5 @@ def open_model(source: str, host: Host) -> tuple[Adapter, ModelFiles]:
         ModelError: no adapter knows it, there is no such model, or it has no weights.
     """
     spec = find_adapter(source, host)
-    adapter: Adapter = spec.load()(spec.options())
+    adapter = host.adapter(spec)
     return adapter, adapter.open(source)

@@ -11,7 +11,7 @@ from typing import Any
 
 from editkit.components.host import Host
 from editkit.components.site import Tower, is_whole
-from editkit.components.specs import ManipulatorSpec, ScorerSpec, SelectorSpec
+from editkit.components.specs import Axis, ManipulatorSpec, ScorerSpec, SelectorSpec
 from editkit.errors import RecipeError
 
 Implied = dict[str, tuple[str, str]]
@@ -63,12 +63,12 @@ def require_used(tower: Tower, values: Mapping[str, Any], implied: Implied, host
 
 
 def require_sense(
-    tower: Tower, scorer: ScorerSpec | None, selector: SelectorSpec, manipulator: ManipulatorSpec, axis: str | None
+    tower: Tower, scorer: ScorerSpec | None, selector: SelectorSpec, manipulator: ManipulatorSpec, axis: Axis
 ) -> None:
     """Check that three components make a method.
 
     Args:
-        axis: of a selector of units, "inputs" or "outputs".
+        axis: of a selector of units, "inputs" or "outputs"; else "".
 
     Raises:
         RecipeError: they do not; says why.

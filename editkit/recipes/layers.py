@@ -20,10 +20,6 @@ COMPONENTS: dict[str, type[Spec]] = {
     "selector": SelectorSpec,
     "manipulator": ManipulatorSpec,
 }
-OPEN_MAPPINGS = ("counts", "other_options")
-"""Options that are mappings themselves."""
-
-
 Layer = Mapping[str, Any]
 
 DEFAULTS: Layer = {
@@ -65,6 +61,8 @@ def _beaten(values: Layer, layer: Layer) -> Iterator[str]:
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Turn a nested recipe into dotted paths; a component given as a bare string is its name.
 
+    A path ends at an option (`selector.tau`, `text.selector.tau`): a mapping that stands there is the option's value.
+
     Raises:
         RecipeError: a key of the file is not a string.
     """
@@ -73,13 +71,18 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if not isinstance(key, str):
             raise RecipeError(f"Recipe key {key!r} is not text.", "Quote it, or mend the file.")
         path = f"{prefix}{key}"
-        if isinstance(value, Mapping) and path.split(".")[-1] not in OPEN_MAPPINGS:
+        if isinstance(value, Mapping) and path.count(".") < _dots(path):
             flat |= flatten(value, f"{path}.")
         elif path.removeprefix("text.").removeprefix("vision.") in COMPONENTS:  # `selector.selector` is an option
             flat[f"{path}.name"] = "none" if value is None else value
         else:
             flat[path] = value
     return flat
+
+
+def _dots(path: str) -> int:
+    """Return how many dots an option's path has, by the part of the recipe that it begins with."""
+    return 2 if path.partition(".")[0] in (*TOWERS, "judge") else 1
 
 
 def read_recipe(recipe: str | Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from pydantic import Field
@@ -16,6 +16,7 @@ from editkit.components.site import TOWERS, Tower
 from editkit.components.specs import DatasetSpec, ManipulatorSpec, Options, ScorerSpec, SelectorSpec
 from editkit.errors import RecipeError, did_you_mean
 from editkit.models.compute import Compute
+from editkit.recipes.asked import MAIN, asked_scorers, asked_selectors
 from editkit.recipes.combination import imply, require_sense, require_used
 from editkit.recipes.layers import COMPONENTS, Layer, merge
 
@@ -36,11 +37,26 @@ class Calibration(Options):
 
 @dataclass(frozen=True)
 class TowerRecipe:
-    """What is done to one tower."""
+    """What is done to one tower, and what its components ask for."""
 
     scorer: Choice | None
     selector: Choice
     manipulator: Choice
+    other_scorers: Mapping[str, Choice] = field(default_factory=dict)
+    other_selectors: Mapping[str, Choice] = field(default_factory=dict)
+    other_checkpoint: str | None = None
+    sequential: bool = False
+    """Whether each site is fitted on the model with the sites before it edited."""
+
+    @property
+    def scorers(self) -> dict[str, Choice]:
+        """The tower's own scorer as "scorer", and those that its selector and manipulator ask for by their labels."""
+        return ({MAIN: self.scorer} if self.scorer else {}) | dict(self.other_scorers)
+
+    @property
+    def components(self) -> list[Choice]:
+        """Every component that the tower's edit builds."""
+        return [*self.scorers.values(), self.selector, *self.other_selectors.values(), self.manipulator]
 
 
 @dataclass(frozen=True)
@@ -121,7 +137,8 @@ def _build(values: dict[str, Any], origins: dict[str, str], host: Host) -> Recip
         targets = (targets,)
     if not isinstance(targets, (list, tuple)) or not all(isinstance(target, str) for target in targets):
         raise RecipeError(f"targets = {targets!r}: this is no list of targets.", "Write targets: [text:attn.out].")
-    towers = {tower: _tower(values, origins, tower, tuple(targets), host) for tower in TOWERS}
+    known: list[Choice] = []
+    towers = {tower: _tower(values, origins, tower, tuple(targets), host, known) for tower in TOWERS}
     return Recipe(
         model=values["model"],
         data=_choose("data", values, host),
@@ -133,7 +150,10 @@ def _build(values: dict[str, Any], origins: dict[str, str], host: Host) -> Recip
     )
 
 
-def _tower(values: Layer, origins: dict[str, str], tower: Tower, targets: tuple[str, ...], host: Host) -> TowerRecipe:
+def _tower(
+    values: Layer, origins: dict[str, str], tower: Tower, targets: tuple[str, ...], host: Host, known: list[Choice]
+) -> TowerRecipe:
+    """Resolve one tower's part; what equals a component in `known` is that very one, which is built once."""
     whole, own = _for_tower(values, tower), _below(values, tower)
     shared = [path for path in values if origins.get(path) not in NOT_ASKED_FOR]
     implied = imply(whole, own, shared, targets, host)
@@ -145,16 +165,31 @@ def _tower(values: Layer, origins: dict[str, str], tower: Tower, targets: tuple[
     for kind, (name, reason) in implied.items():
         whole[f"{kind}.name"] = name
         origins[f"{tower}.{kind}.name"] = f"implied by {reason}"
-    scorer = None if whole["scorer.name"] == "none" else _choose("scorer", whole, host)
-    selector, manipulator = _choose("selector", whole, host), _choose("manipulator", whole, host)
+    scorer = None if whole["scorer.name"] == "none" else _once(_choose("scorer", whole, host), known)
+    selector, manipulator = (_once(_choose(kind, whole, host), known) for kind in ("selector", "manipulator"))
     require_sense(
         tower,
         cast(ScorerSpec, scorer.spec) if scorer else None,
         cast(SelectorSpec, selector.spec),
         cast(ManipulatorSpec, manipulator.spec),
-        getattr(selector.options, "axis", None),
+        selector.asks("axis"),
     )
-    return TowerRecipe(scorer, selector, manipulator)
+    others, selectors = asked_scorers([selector, manipulator], host), asked_selectors(selector, host)
+    return TowerRecipe(
+        scorer,
+        selector,
+        manipulator,
+        other_scorers={label: _once(choice, known) for label, choice in others.items()},
+        other_selectors={label: _once(choice, known) for label, choice in selectors.items()},
+        other_checkpoint=manipulator.asks("other_checkpoint"),
+        sequential=manipulator.asks("sequential"),
+    )
+
+
+def _once(choice: Choice, known: list[Choice]) -> Choice:
+    if choice not in known:
+        known.append(choice)
+    return known[known.index(choice)]
 
 
 def _for_tower(values: Layer, tower: Tower) -> dict[str, Any]:
@@ -172,9 +207,7 @@ def _below(values: Layer, stem: str) -> dict[str, Any]:
 
 def _choose(kind: str, values: Layer, host: Host) -> Choice:
     given = _below(values, kind)
-    name = str(given.pop("name"))
-    spec = host.resolve(COMPONENTS[kind], name)
-    return Choice(name, spec, validate_options(spec.options, given, kind))
+    return host.choose(COMPONENTS[kind], str(given.pop("name")), given, kind)
 
 
 def default_split(choice: Choice, purpose: str) -> Mapping[str, Any]:

@@ -17,7 +17,6 @@ from torch.nn import functional
 from editkit.components.host import Host
 from editkit.components.protocols import Adapter, Model, ModelFiles
 from editkit.components.site import Site, Tower, match_targets, towers_of
-from editkit.components.specs import AdapterSpec
 from editkit.files.bits import to_bits, to_tensor
 from editkit.models.find import find_adapter
 from editkit.models.site_tensors import outputs_of, weight_of
@@ -45,7 +44,7 @@ class Case:
 
     @cached_property
     def adapter(self) -> Adapter:
-        return built(find_adapter(self.source, self.host))
+        return self.host.adapter(find_adapter(self.source, self.host))
 
     @cached_property
     def files(self) -> ModelFiles:
@@ -160,12 +159,6 @@ def require(holds: bool, found: str) -> None:
     """Raise what was found unless a promise holds."""
     if not holds:
         raise BreachError(found)
-
-
-def built(spec: AdapterSpec) -> Adapter:
-    """Return the adapter of a spec, with its default options."""
-    built: Adapter = spec.load()(spec.options())
-    return built
 
 
 def require_close(found: Tensor, expected: Tensor, bound: float, what: str) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from editkit.components.host import Host
 from editkit.components.load import default_host
-from editkit.components.site import ROLES, TOWERS, Site, Tower, match_targets
+from editkit.components.site import TOWERS, Site, Tower, match_targets
 from editkit.components.specs import AdapterSpec
 from editkit.errors import EditkitError, one_line
 from editkit.models.find import find_adapter
@@ -31,7 +31,6 @@ from editkit.testing.adapter_case import (
     BreachError,
     Case,
     Embed,
-    built,
     distance_from_map,
     embed,
     encode,
@@ -95,14 +94,17 @@ def the_source_leads_to_it(case: Case) -> None:
 
 
 def sites_are_listed_without_weights(case: Case) -> None:
-    """Sites follow from `files` alone, the configuration and the tensors' shapes; each has a name of its own."""
+    """Sites follow from `files` alone, the configuration and the tensors' shapes; each has a name of its own, which is
+    a target that matches it alone."""
     elsewhere = replace(case.files, checkpoint=replace(case.files.checkpoint, root=case.folder / "no such folder"))
     require(case.adapter.sites(elsewhere) == case.sites, "they depend on other files")
     require(bool(case.sites), "there is none")
     names = Counter(site.name for site in case.sites)
     for site in case.sites:
         require(names[site.name] == 1, f"{names[site.name]} sites are called {site.name}")
-        require(site.tower in TOWERS and site.role in ROLES, f"{site.name} has no such tower or role")
+        require(site.tower in TOWERS, f"{site.name} is of no tower")
+        found = match_targets([site.name], case.sites) if site.role != "tensor" else []
+        require(found == [site], f"the target {site.name} means {[other.name for other in found]}")
 
 
 def sites_are_live_tensors_of_the_checkpoint(case: Case) -> None:
@@ -202,7 +204,7 @@ def each_tower_loads_alone(case: Case) -> None:
 
 def an_edit_of_files_is_that_of_the_live_model(case: Case) -> None:
     """A patch applied to files, loaded by adapter and by library, embeds as the same patch laid over the live model."""
-    adapter = built(find_adapter(str(case.edited), case.host))
+    adapter = case.host.adapter(find_adapter(str(case.edited), case.host))
     reloaded = adapter.load(adapter.open(str(case.edited)), device="cpu", dtype="float32", towers=case.towers)
     with applied(case.model, Variant("edited", case.patch.changes), list(case.patch.changes)):
         live = {tower: embed(case.model, tower, case.items[tower]) for tower in case.towers}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from editkit.components.choice import Choice, validate_options
+from editkit.components.choice import Choice
 from editkit.components.host import Host
 from editkit.components.inputs import Inputs
 from editkit.components.load import default_host
@@ -17,6 +18,7 @@ from editkit.components.site import Role, Site, Tower
 from editkit.components.specs import ManipulatorSpec, ScorerSpec, SelectorSpec
 from editkit.editing.moments import describe_embeddings, moments_of
 from editkit.errors import RecipeError
+from editkit.recipes.asked import asked_selectors
 
 
 def score(
@@ -85,7 +87,7 @@ def select(
 
     Args:
         weight: [O, I], for selectors that look at weights too; editkit's own do not.
-        other_scores: [O, I] by label, for selectors with `other_scorers` (`difference-set`: "other").
+        other_scores: [O, I] by label, for selectors that ask for `other_scorers` (`difference-set`: "other").
         options: the selector's options, such as `tau` or `fraction`.
 
     Returns:
@@ -101,10 +103,14 @@ def select(
         tensor([[False, False],
                 [ True, False]])
     """
+    host = host or default_host()
     choice = _choose(SelectorSpec, selector, options, host)
     site = _site(tower, scores)
-    others = {label: {site: held} for label, held in (other_scores or {}).items()}
-    masks = choice.build().select({site: scores}, SelectionContext(other_scores=others))
+    context = SelectionContext(
+        other_scores={label: {site: held} for label, held in (other_scores or {}).items()},
+        other_selectors={label: other.build() for label, other in asked_selectors(choice, host).items()},
+    )
+    masks = choice.build().select({site: scores}, context)
     chosen: Tensor = masks[site]
     return chosen
 
@@ -154,12 +160,11 @@ def manipulate(
         tensor([[0.5000, 1.0000]])
     """
     choice = _choose(ManipulatorSpec, manipulator, options, host)
-    component = choice.build()
+    spec = cast(ManipulatorSpec, choice.spec)
     site = replace(_site(tower, weight), role=role, bias=None if bias is None else "layer.bias")
-    getattr(component, "check", lambda site: None)(site)
+    spec.check_site(site, choice.options)
     moments = {} if safe is None or unsafe is None else {site: moments_of(weight, safe, unsafe)}
-    asked = choice.spec.needs if isinstance(choice.spec, ManipulatorSpec) else frozenset()
-    if asked & {"mean-inputs", "second-moments"} and not moments:
+    if spec.needs & {"mean-inputs", "second-moments"} and not moments:
         raise RecipeError(f"Manipulator '{manipulator}' looks at pairs.", "Give `safe` and `unsafe`, [B, I] each.")
     context = ManipulationContext(
         moments=moments,
@@ -169,7 +174,8 @@ def manipulate(
         other_weights={} if other_weight is None else {site: other_weight},
     )
     everything = torch.ones(site.shape, dtype=torch.bool)
-    changed: Mapping[str, Tensor] = component.apply(site, weight, bias, everything if mask is None else mask, context)
+    given = everything if mask is None else mask
+    changed: Mapping[str, Tensor] = choice.build().apply(site, weight, bias, given, context)
     return changed
 
 
@@ -179,8 +185,7 @@ def _choose(
     options: dict[str, object],
     host: Host | None,
 ) -> Choice:
-    spec = (host or default_host()).resolve(kind, name)
-    return Choice(name, spec, validate_options(spec.options, options, spec.kind))
+    return (host or default_host()).choose(kind, name, options, kind.kind)
 
 
 def _site(tower: Tower, weight: Tensor) -> Site:

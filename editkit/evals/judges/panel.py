@@ -14,7 +14,6 @@ from typing import Any, Literal, TypedDict
 
 import numpy as np
 
-from editkit.components.choice import Choice, validate_options
 from editkit.components.host import Host
 from editkit.components.specs import JudgeSpec
 from editkit.errors import RecipeError, did_you_mean
@@ -82,8 +81,7 @@ def choose_judges(
                 f"Judge '{name}' judges {spec.content}s, not {content}s.", f"Choose a judge of {content}s."
             )
         own = {path.removeprefix(f"{label}."): value for path, value in options.items() if path.startswith(f"{label}.")}
-        given = validate_options(spec.options, own, f"{ROOT}{label}")
-        chosen.append(Chosen(label, spec.name, Choice(spec.name, spec, given).build()))
+        chosen.append(Chosen(label, spec.name, host.choose(JudgeSpec, name, own, f"{ROOT}{label}").build()))
     labels = [one.label for one in chosen]
     for path in options:
         if not path.startswith(tuple(f"{label}." for label in labels)):

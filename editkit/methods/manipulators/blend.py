@@ -22,11 +22,6 @@ class Blend:
     def __init__(self, options: BlendOptions) -> None:
         self.options = options
 
-    @property
-    def other_checkpoint(self) -> str:
-        """The checkpoint whose weights the engine must put into the context: a folder or hub id."""
-        return self.options.model
-
     def apply(
         self, site: Site, weight: Tensor, bias: Tensor | None, mask: Tensor, context: ManipulationContext
     ) -> Mapping[str, Tensor]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from editkit.components.protocols import ManipulationContext, OtherScorers
+from editkit.components.protocols import ManipulationContext
 from editkit.components.site import Site
 from editkit.methods.manipulators.options import DampenOptions
 
@@ -22,11 +22,6 @@ class Dampen:
 
     def __init__(self, options: DampenOptions) -> None:
         self.options = options
-
-    @property
-    def other_scorers(self) -> OtherScorers:
-        """The ratio of Fisher information, F_u / F_s, that the engine must put into the context."""
-        return {"fisher": {"name": "fisher-ratio", "loss": self.options.loss}}
 
     def apply(
         self, site: Site, weight: Tensor, bias: Tensor | None, mask: Tensor, context: ManipulationContext

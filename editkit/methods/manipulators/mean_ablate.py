@@ -23,25 +23,15 @@ class MeanAblate:
     def __init__(self, options: NoOptions) -> None:
         self.options = options
 
-    def check(self, site: Site) -> None:
-        """Refuse a site whose bias could not take the mean.
-
-        Raises:
-            SiteError: it has none.
-        """
-        if site.bias is None:
-            raise _no_bias(site)
-
     def apply(
         self, site: Site, weight: Tensor, bias: Tensor | None, mask: Tensor, context: ManipulationContext
     ) -> Mapping[str, Tensor]:
         """Return the weight [O, I] with selected columns at 0, and the bias [O], summed in float64 and rounded once.
 
         Raises:
-            SiteError: the site has no bias, or a column is selected in part.
+            SiteError: a column is selected in part.
         """
-        if bias is None:
-            raise _no_bias(site)
+        assert bias is not None  # `require_bias` is this manipulator's `check_site`
         columns = mask.all(dim=0)  # [I]
         partial = int((mask.any(dim=0) & ~columns).sum())
         if partial:
@@ -53,10 +43,3 @@ class MeanAblate:
         mean = context.moments[site].safe[columns]  # [number selected]
         given = weight[:, columns].double() @ mean  # [O]
         return {"weight": weight.masked_fill(mask, 0), "bias": (bias.double() + given).to(bias.dtype)}
-
-
-def _no_bias(site: Site) -> SiteError:
-    return SiteError(
-        f"{site.name} has no bias, so the mean of an input cannot be folded into it.",
-        "Take it out of the targets, or use the manipulator zero.",
-    )

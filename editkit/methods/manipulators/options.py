@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, field_validator
 
-from editkit.components.specs import Options
+from editkit.components.specs import Asked, Options
 
 NotNegative = Annotated[FiniteFloat, Field(ge=0)]
 
@@ -30,12 +30,20 @@ class DampenOptions(Options):
     strength: Annotated[FiniteFloat, Field(gt=0)] = Field(1.0, description="lambda: the factor is lambda F_s / F_u")
     loss: Literal["alignment", "g-unsafe"] = Field("alignment", description="whose gradients the Fisher terms square")
 
+    def other_scorers(self) -> Asked:
+        """The ratio of Fisher information, F_u / F_s."""
+        return {"fisher": {"name": "fisher-ratio", "loss": self.loss}}
+
 
 class BlendOptions(Options):
     """Options of `blend`."""
 
     model: str = Field(description="another checkpoint of the same architecture: folder or hub id")
     amount: Annotated[FiniteFloat, Field(ge=0, le=1)] = Field(1.0, description="lambda: 1 is the other checkpoint")
+
+    def other_checkpoint(self) -> str:
+        """The checkpoint whose weights are mixed in."""
+        return self.model
 
 
 class ProjectOptions(Options):
@@ -57,6 +65,10 @@ class PairFitOptions(Options):
     order: Literal["together", "sequential"] = Field(
         "together", description="fit all sites on the unedited model, or each on the model with earlier sites edited"
     )
+
+    def sequential(self) -> bool:
+        """Whether each site is fitted on the model with the sites before it edited."""
+        return self.order == "sequential"
 
 
 class RefuseOptions(PairFitOptions):

@@ -23,15 +23,10 @@ from editkit.methods.manipulators.options import PairFitOptions
 
 
 class PairFit:
-    """A manipulator that fits a whole site to pairs: a subclass gives the `gap` to its target. Biases stay.
-
-    Attributes:
-        sequential: whether each site is to be fitted on the model with the sites before it edited.
-    """
+    """A manipulator that fits a whole site to pairs: a subclass gives the `gap` to its target. Biases stay."""
 
     def __init__(self, options: PairFitOptions) -> None:
         self.options = options
-        self.sequential = options.order == "sequential"
 
     def gap(self, site: Site, weight: Tensor, context: ManipulationContext) -> Tensor:
         """Return G, [O, I] float64, of the site's weight [O, I] float64."""

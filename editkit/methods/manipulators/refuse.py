@@ -34,18 +34,6 @@ class Refuse(PairFit):
 
     options: RefuseOptions
 
-    def check(self, site: Site) -> None:
-        """Refuse to oppose the towers where they share no space.
-
-        Raises:
-            SiteError: the site is no final projection.
-        """
-        if self.options.direction == "opposed" and site.role != "proj":
-            raise SiteError(
-                f"At {site.name} the towers share no space, so there is no direction in which they could be opposed.",
-                "Refuse at *:proj, or set manipulator.direction to least-energy or minus-mean.",
-            )
-
     def gap(self, site: Site, weight: Tensor, context: ManipulationContext) -> Tensor:
         """Return the mean over pairs of (t - W u) u^T, [O, I].
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from editkit.components.specs import ManipulatorSpec
 from editkit.methods.manipulators import options
+from editkit.methods.manipulators.sites import require_bias, require_shared_space
 from editkit.methods.references import UWM
 
 MANIPULATORS = [
@@ -26,6 +27,7 @@ MANIPULATORS = [
         summary="shrink by the ratio of safe to unsafe Fisher information",
         target="editkit.methods.manipulators.dampen:Dampen",
         options=options.DampenOptions,
+        other_scorers=options.DampenOptions.other_scorers,
         reference="Fast Machine Unlearning Without Retraining Through Selective Synaptic Dampening, AAAI 2024, Eq. 6",
     ),
     ManipulatorSpec(
@@ -33,6 +35,7 @@ MANIPULATORS = [
         summary="interpolate towards another checkpoint",
         target="editkit.methods.manipulators.blend:Blend",
         options=options.BlendOptions,
+        other_checkpoint=options.BlendOptions.other_checkpoint,
         reference="Robust fine-tuning of zero-shot models (WiSE-FT), CVPR 2022",
     ),
     ManipulatorSpec(
@@ -41,6 +44,7 @@ MANIPULATORS = [
         target="editkit.methods.manipulators.mean_ablate:MeanAblate",
         needs=frozenset({"mean-inputs"}),
         acts_on="units",
+        check_site=require_bias,
     ),
     ManipulatorSpec(
         name="project",
@@ -56,6 +60,7 @@ MANIPULATORS = [
         summary="send unsafe inputs where their safe twins go",
         target="editkit.methods.manipulators.redirect:Redirect",
         options=options.PairFitOptions,
+        sequential=options.PairFitOptions.sequential,
         needs=frozenset({"second-moments"}),
         acts_on="sites",
         role="proj",
@@ -65,6 +70,8 @@ MANIPULATORS = [
         summary="send unsafe inputs where they match nothing",
         target="editkit.methods.manipulators.refuse:Refuse",
         options=options.RefuseOptions,
+        sequential=options.RefuseOptions.sequential,
+        check_site=require_shared_space,
         needs=frozenset({"second-moments", "embeddings"}),
         acts_on="sites",
         role="proj",

@@ -14,6 +14,7 @@ SCORERS = [
         options=options.UwmOptions,
         reference=f"{UWM}, Eqs. 8-10",
         spread=True,
+        notes=True,
     ),
     ScorerSpec(
         name="difference",
@@ -22,6 +23,7 @@ SCORERS = [
         options=options.PriorOptions,
         reference=f"{UWM}, supplement",
         spread=True,
+        notes=True,
     ),
     ScorerSpec(
         name="unsafe",
@@ -30,6 +32,7 @@ SCORERS = [
         options=options.PriorOptions,
         reference=f"{UWM}, supplement",
         spread=True,
+        notes=True,
     ),
     ScorerSpec(
         name="gradient",
@@ -45,12 +48,14 @@ SCORERS = [
         target="editkit.methods.scorers.wanda:Wanda",
         options=options.SideOptions,
         reference="A Simple and Effective Pruning Approach for Large Language Models, ICLR 2024, Eq. 1",
+        notes=True,
     ),
     ScorerSpec(
         name="wanda-ratio",
         summary="|W| times the ratio of its input's unsafe to safe norm",
         target="editkit.methods.scorers.wanda:WandaRatio",
         reference="A Simple and Effective Pruning Approach for Large Language Models, ICLR 2024, as a ratio",
+        notes=True,
     ),
     ScorerSpec(
         name="multiflow",
@@ -58,6 +63,7 @@ SCORERS = [
         target="editkit.methods.scorers.multiflow:Multiflow",
         options=options.SideOptions,
         reference="MULTIFLOW: Shifting Towards Task-Agnostic Vision-Language Pruning, CVPR 2024",
+        notes=True,
     ),
     ScorerSpec(
         name="neuron-ratio",
@@ -65,6 +71,7 @@ SCORERS = [
         target="editkit.methods.scorers.neuron_ratio:NeuronRatio",
         options=options.NeuronRatioOptions,
         reference="Modality-Aware Neuron Pruning for Unlearning in Multimodal LLMs (MANU), ACL 2025",
+        notes=True,
     ),
     ScorerSpec(
         name="snip",
@@ -81,6 +88,7 @@ SCORERS = [
         options=options.SampleLossOptions,
         reference="Fast Machine Unlearning Without Retraining Through Selective Synaptic Dampening, AAAI 2024",
         needs="sample-gradients",
+        notes=True,
     ),
     ScorerSpec(
         name="salun",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from editkit.components.protocols import OtherScorers, SelectionContext
+from editkit.components.protocols import SelectionContext
 from editkit.components.site import Site
 from editkit.errors import ScoreError
 from editkit.methods.selectors.options import DifferenceSetOptions, count_of
@@ -23,11 +23,6 @@ class DifferenceSet:
 
     def __init__(self, options: DifferenceSetOptions) -> None:
         self.options = options
-
-    @property
-    def other_scorers(self) -> OtherScorers:
-        """The scorer of what is to be kept."""
-        return {"other": {"name": self.options.other, **self.options.other_options}}
 
     def select(self, scores: Mapping[Site, Tensor], context: SelectionContext) -> dict[Site, Tensor]:
         """Return masks [O, I]; a site whose top weights are all to be kept is left out.

@@ -11,11 +11,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from editkit.components.choice import validate_options
-from editkit.components.load import default_host
-from editkit.components.protocols import OtherScorers, SelectionContext, Selector
+from editkit.components.protocols import SelectionContext
 from editkit.components.site import Site
-from editkit.components.specs import SelectorSpec
 from editkit.errors import PatchError, RecipeError
 from editkit.methods.selectors.options import MatchedOptions
 from editkit.methods.selectors.per_site import require_choice, top
@@ -26,14 +23,8 @@ class Matched:
 
     def __init__(self, options: MatchedOptions) -> None:
         self.options = options
-        # read now: a wrong path or selector is found when the edit is planned, not after the scoring
+        # read now: a wrong path is found when the edit is planned, not after the scoring
         self._given = patch_counts(Path(options.patch)) if options.patch is not None else options.counts or {}
-        self._other = None if options.selector is None else _build(options.selector, options)
-
-    @property
-    def other_scorers(self) -> OtherScorers:
-        """The scorer on whose scores the other selector works, if there is one."""
-        return {"matched": {"name": self.options.scorer}} if self._other else {}
 
     def select(self, scores: Mapping[Site, Tensor], context: SelectionContext) -> dict[Site, Tensor]:
         """Return masks [O, I] with exactly the other choice's counts; a site that it left out is left out here.
@@ -58,23 +49,10 @@ class Matched:
         return masks
 
     def _counts(self, context: SelectionContext) -> Mapping[str, int]:
-        if self._other is None:
+        if self.options.selector is None:
             return self._given
-        masks = self._other.select(context.other_scores["matched"], context)
+        masks = context.other_selectors["matched"].select(context.other_scores["matched"], context)
         return {site.name: int(mask.sum()) for site, mask in masks.items()}
-
-
-def _build(name: str, options: MatchedOptions) -> Selector:
-    spec = default_host().resolve(SelectorSpec, name)
-    given = {"tau": options.tau, "fraction": options.fraction}
-    given = {option: value for option, value in given.items() if value is not None}
-    selector: Selector = spec.load()(validate_options(spec.options, given, f"selector.{name}"))
-    if getattr(selector, "other_scorers", {}):
-        raise RecipeError(
-            f"selector.selector = '{name}' needs the scores of a second scorer, which matched cannot give it.",
-            "Make a patch with that selector first, and match its counts: --set selector.patch=FOLDER.",
-        )
-    return selector
 
 
 def patch_counts(patch: Path) -> dict[str, int]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from editkit.components.specs import Options
+from editkit.components.specs import Asked, Axis, Options
 
 Fraction = Annotated[FiniteFloat, Field(gt=0, lt=1)]
 Share = Annotated[FiniteFloat, Field(gt=0, le=1)]
@@ -63,6 +63,15 @@ class MatchedOptions(Options):
             raise ValueError("matched needs exactly one of selector.patch, selector.selector and selector.counts")
         return self
 
+    def other_scorers(self) -> Asked:
+        """The scorer on whose scores the other selector works, if there is one."""
+        return {"matched": {"name": self.scorer}} if self.selector else {}
+
+    def other_selectors(self) -> Asked:
+        """The selector whose counts are copied, if there is one."""
+        given = {"name": self.selector, "tau": self.tau, "fraction": self.fraction}
+        return {"matched": {name: value for name, value in given.items() if value is not None}} if self.selector else {}
+
 
 class ThresholdOptions(Options):
     """Options of `threshold`."""
@@ -83,6 +92,10 @@ class UnitsOptions(Options):
     pool: Literal["mean", "max"] = Field("mean", description="how a unit's scores become one")
     fraction: Share = Field(0.02, description="share of each site's units that is selected")
 
+    def unit(self) -> Axis:
+        """What a unit is: an input column or an output row."""
+        return self.axis
+
 
 class DifferenceSetOptions(Options):
     """Options of `difference-set`."""
@@ -91,3 +104,7 @@ class DifferenceSetOptions(Options):
     other: str = Field("wanda", description="the scorer of what is to be kept")
     other_options: dict[str, Any] = Field({"side": "safe"}, description="that scorer's options")
     other_fraction: Share = Field(0.05, description="top share by the other scorer, which is left alone (p)")
+
+    def other_scorers(self) -> Asked:
+        """The scorer of what is to be kept."""
+        return {"other": {"name": self.other, **self.other_options}}

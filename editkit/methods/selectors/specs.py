@@ -38,12 +38,14 @@ SELECTORS = [
         target="editkit.methods.selectors.units:units",
         options=options.UnitsOptions,
         units=True,
+        axis=options.UnitsOptions.unit,
     ),
     SelectorSpec(
         name="difference-set",
         summary="the top of one scorer less the top of another",
         target="editkit.methods.selectors.difference_set:DifferenceSet",
         options=options.DifferenceSetOptions,
+        other_scorers=options.DifferenceSetOptions.other_scorers,
         reference="Assessing the Brittleness of Safety Alignment via Pruning and Low-Rank Modifications, ICML 2024",
     ),
     SelectorSpec(
@@ -51,6 +53,8 @@ SELECTORS = [
         summary="as many weights per site as another patch or selector chose",
         target="editkit.methods.selectors.matched:Matched",
         options=options.MatchedOptions,
+        other_scorers=options.MatchedOptions.other_scorers,
+        other_selectors=options.MatchedOptions.other_selectors,
     ),
     SelectorSpec(
         name="all",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from editkit.components.hooks import hookimpl
-from editkit.components.specs import AdapterSpec
+from editkit.plugin import AdapterSpec, hookimpl
 
 REFERENCE = "Learning Transferable Visual Models From Natural Language Supervision, ICML 2021"
+
+EDITKIT_API = 1
 
 
 @hookimpl

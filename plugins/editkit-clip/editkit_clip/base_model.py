@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from editkit.errors import ModelError
-from editkit.files.hub import fetch
-from editkit.models.reading import settings_digest
+from editkit.plugin import ModelError, fetch_files, settings_digest
 from editkit_clip.processing import tower_config
 
 What = Literal["tokenizer", "image processor"]
@@ -85,7 +83,7 @@ def find_parts(source: str, folder: Path, config: Mapping[str, Any]) -> tuple[Pa
     missing = [what for what, names in FILES.items() if not any((folder / name).is_file() for name in names)]
     base = base_of(source, config) if missing else ""
     names = [name for what in missing for name in FILES[what]]
-    theirs = fetch(base, names, lambda found: all(_has(found, what) for what in missing)) if base else None
+    theirs = fetch_files(base, names, lambda found: all(_has(found, what) for what in missing)) if base else None
 
     def part(what: What) -> Part:
         if what in missing:

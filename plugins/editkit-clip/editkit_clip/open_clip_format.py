@@ -10,14 +10,21 @@ from typing import Any
 
 import torch
 
-from editkit.components.protocols import ModelFiles
-from editkit.components.site import TOWERS, Site, Tower
-from editkit.components.specs import NoOptions
-from editkit.errors import ModelError, did_you_mean
-from editkit.files.checkpoint import Checkpoint
-from editkit.files.conversion import converted, converted_folder
-from editkit.libraries import library_errors
-from editkit.models.reading import local_folder, read_json, settings_digest
+from editkit.plugin import (
+    TOWERS,
+    Checkpoint,
+    ModelError,
+    ModelFiles,
+    Site,
+    Tower,
+    converted_file,
+    converted_folder,
+    did_you_mean,
+    library_errors,
+    local_folder,
+    read_json,
+    settings_digest,
+)
 from editkit_clip.open_clip_model import LoadedOpenClip
 from editkit_clip.open_clip_text import CONFIG, TOKENIZER_FILES, make_tokenizer
 from editkit_clip.open_clip_towers import tower_sites
@@ -27,9 +34,6 @@ class OpenClip:
     """The adapter for open_clip's CLIP models with transformer towers."""
 
     loaded: type[LoadedOpenClip] = LoadedOpenClip
-
-    def __init__(self, options: NoOptions) -> None:
-        self.options = options
 
     def open(self, source: str) -> ModelFiles:
         """Resolve `open_clip:NAME/TAG`, `open_clip:NAME@PATH` or a folder with `open_clip_config.json`.
@@ -64,7 +68,7 @@ class OpenClip:
         if preprocess.get("quick_gelu"):
             config = {**config, "quick_gelu": True}
         if weights.suffix != ".safetensors":
-            weights = converted(weights)
+            weights = converted_file(weights)
         settings = {"model_cfg": config, "preprocess_cfg": _preprocess_settings(preprocess, config)}
         digest = json.dumps(settings, sort_keys=True)
         unusual = "@" in source and settings["preprocess_cfg"] != _preprocess_settings({}, config)

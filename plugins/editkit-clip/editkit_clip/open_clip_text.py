@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from editkit.components.protocols import ModelFiles
-from editkit.errors import ModelError
+from editkit.plugin import ModelError, ModelFiles
 from editkit_clip.processing import first_end_mask, pad
 
 CONFIG = "open_clip_config.json"

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from editkit.components.protocols import ModelFiles
-from editkit.components.site import Role, Site, Tower
-from editkit.errors import ModelError
-from editkit.models.reading import promised
+from editkit.plugin import ModelError, ModelFiles, Role, Site, Tower, promised
 from editkit_timm.architecture import vit_names
 from editkit_timm.vit_sites import vit_sites
 

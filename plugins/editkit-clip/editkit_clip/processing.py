@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editkit.components.site import Tower
-from editkit.errors import ModelError
+from editkit.plugin import ModelError, Tower
 
 
 def pad(ids: Sequence[Sequence[int]], padding: int, length: int | None = None) -> Tensor:

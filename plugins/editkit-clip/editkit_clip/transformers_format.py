@@ -10,13 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from editkit.components.protocols import ModelFiles
-from editkit.components.site import Role, Site, Tower
-from editkit.components.specs import NoOptions
-from editkit.files.checkpoint import Checkpoint
-from editkit.files.conversion import converted_folder
-from editkit.libraries import library_errors
-from editkit.models.reading import local_folder, promised, read_json
+from editkit.plugin import (
+    Checkpoint,
+    ModelFiles,
+    Role,
+    Site,
+    Tower,
+    converted_folder,
+    library_errors,
+    local_folder,
+    promised,
+    read_json,
+)
 from editkit_clip.base_model import Part, digest_of, find_parts, notes_on
 from editkit_clip.processing import first_end_mask, pad, refuse_lacking, tower_config
 
@@ -34,9 +39,6 @@ PROJECTIONS: Mapping[Tower, str] = {"text": "text_projection", "vision": "visual
 
 class TransformersClip:
     """The adapter for `model_type: clip`."""
-
-    def __init__(self, options: NoOptions) -> None:
-        self.options = options
 
     def open(self, source: str) -> ModelFiles:
         """Resolve a folder or hub id; read headers and configuration only."""

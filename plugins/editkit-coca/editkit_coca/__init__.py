@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from editkit.components.hooks import hookimpl
-from editkit.components.specs import AdapterSpec
+from editkit.plugin import AdapterSpec, hookimpl
+
+EDITKIT_API = 1
 
 
 @hookimpl

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from editkit.components.protocols import ModelFiles
-from editkit.components.site import TOWERS, Role, Site, Tower
-from editkit.errors import ModelError
+from editkit.plugin import TOWERS, ModelError, ModelFiles, Role, Site, Tower
 from editkit_clip.open_clip_format import OpenClip
 from editkit_coca.model import LoadedCoca
 

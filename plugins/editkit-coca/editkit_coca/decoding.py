@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from editkit.errors import ModelError
+from editkit.plugin import ModelError
 
 SHORTEST = 5
 """Tokens, begin of text among them, before which no end of text is taken: the library's default."""

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from editkit.errors import ModelError
+from editkit.plugin import ModelError
 from editkit_clip.open_clip_model import LoadedOpenClip
 from editkit_clip.processing import first_end_mask, pad
 from editkit_coca.decoding import decode

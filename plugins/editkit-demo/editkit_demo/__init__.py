@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from editkit.components.hooks import hookimpl
-from editkit.components.specs import AdapterSpec, DatasetSpec
-from editkit.data.options import ClassesOptions, VisuOptions
-from editkit.data.readers.images import OnBadItem
+from editkit.plugin import AdapterSpec, ClassesOptions, DatasetSpec, OnBadItem, VisuOptions, hookimpl
 
 FOLDER = Path(__file__).parent
 MODEL = FOLDER / "model"
@@ -34,6 +31,9 @@ class UnsafeObjectsOptions(ClassesOptions):
     path: str | Path = DATA / "unsafe-objects.yaml"
 
 
+EDITKIT_API = 1
+
+
 @hookimpl
 def editkit_adapters() -> list[AdapterSpec]:
     """The demo model by its name."""
@@ -55,7 +55,7 @@ def editkit_datasets() -> list[DatasetSpec]:
         DatasetSpec(
             name="demo",
             summary="tuples of emoji scenes, in ViSU's layout",
-            target="editkit.data.visu:Visu",
+            target="editkit.plugin:Visu",
             options=DemoOptions,
             defaults=(("edit", "calibration"),),
             knowledge="demo-objects",
@@ -63,14 +63,14 @@ def editkit_datasets() -> list[DatasetSpec]:
         DatasetSpec(
             name="demo-objects",
             summary="objects in the demo's safe test images",
-            target="editkit.data.classes:Classes",
+            target="editkit.plugin:Classes",
             options=ObjectsOptions,
             content="classes",
         ),
         DatasetSpec(
             name="demo-unsafe-objects",
             summary="objects in the demo's unsafe test images",
-            target="editkit.data.classes:Classes",
+            target="editkit.plugin:Classes",
             options=UnsafeObjectsOptions,
             content="classes",
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from editkit.components.protocols import ModelFiles
+from editkit.plugin import ModelFiles
 from editkit_clip.transformers_format import TransformersClip
 from editkit_demo import MODEL
 

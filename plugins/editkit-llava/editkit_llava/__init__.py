@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from editkit.components.hooks import hookimpl
-from editkit.components.specs import AdapterSpec
+from editkit.plugin import AdapterSpec, hookimpl
+
+EDITKIT_API = 1
 
 
 @hookimpl
@@ -17,5 +18,6 @@ def editkit_adapters() -> list[AdapterSpec]:
             reference="Improved Baselines with Visual Instruction Tuning, CVPR 2024",
             model_types=("llava", "llava_next"),
             captions=True,
+            recipe={"selector.tau": 0.085},  # the paper's for LLaVA
         )
     ]

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from editkit.components.protocols import ModelFiles
-from editkit.components.site import Role, Site, Tower
-from editkit.components.specs import NoOptions
-from editkit.errors import ModelError
-from editkit.files.checkpoint import Checkpoint
-from editkit.files.conversion import converted_folder
-from editkit.libraries import library_errors
-from editkit.models.reading import local_folder, read_json, settings_digest
+from editkit.plugin import (
+    Checkpoint,
+    ModelError,
+    ModelFiles,
+    Role,
+    Site,
+    Tower,
+    converted_folder,
+    library_errors,
+    local_folder,
+    read_json,
+    settings_digest,
+)
 from editkit_llava.architecture import drops_first_token, feature_layers, language_depth, part_type
 from editkit_llava.model import LoadedLlava
 from editkit_llava.names import architecture_names, checkpoint_keys, published_name
@@ -51,9 +56,6 @@ APART = "its vision tower feeds a language model, so that an image and a caption
 class Llava:
     """The adapter for `model_type: llava` and `llava_next`."""
 
-    def __init__(self, options: NoOptions) -> None:
-        self.options = options
-
     def open(self, source: str) -> ModelFiles:
         """Resolve a folder or hub id; read headers and configuration only.
 
@@ -88,10 +90,6 @@ class Llava:
     def default_targets(self, files: ModelFiles) -> tuple[str, ...]:
         """Return what the paper edits: the vision tower alone."""
         return ("vision:mlp.out",)
-
-    def default_settings(self, files: ModelFiles) -> dict[str, Any]:
-        """Return the paper's tau for LLaVA."""
-        return {"selector.tau": 0.085}
 
     def tensors(self, files: ModelFiles, tower: Tower) -> dict[str, str]:
         """Return the vision tower's tensors, named as CLIP's, and the projector's; or the language model's."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from editkit.errors import ModelError
+from editkit.plugin import ModelError
 
 VISION = {"clip_vision_model": 12, "siglip_vision_model": 12}
 """Vision towers whose blocks this adapter knows, and how many they have where the config leaves it out."""

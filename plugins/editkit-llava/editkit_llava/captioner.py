@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from editkit.components.protocols import ModelFiles
-from editkit.errors import ModelError
-from editkit.libraries import library_errors
+from editkit.plugin import ModelError, ModelFiles, library_errors
 from editkit_llava.architecture import drops_first_token, part_type
 from editkit_llava.names import live_name, published_name
 from editkit_llava.processing import require_vocabulary

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from editkit.components.site import Tower
+from editkit.plugin import Tower
 from editkit_llava.processing import Preprocess, pad
 from editkit_llava.towers import Towers
 

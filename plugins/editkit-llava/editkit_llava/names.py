@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from editkit.components.site import Tower
+from editkit.plugin import Tower
 
 PUBLISHED = (
     ("vision_tower.", "vision_tower.vision_model."),

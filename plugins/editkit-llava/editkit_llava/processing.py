@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editkit.errors import ModelError
+from editkit.plugin import ModelError
 
 VOCABULARIES = ("tokenizer.json", "tokenizer.model")
 SETTINGS = (

@@ -9,10 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from editkit.components.site import Tower
-from editkit.errors import ModelError
-from editkit.files.bits import to_tensor
-from editkit.files.checkpoint import Checkpoint
+from editkit.plugin import Checkpoint, ModelError, Tower, to_tensor
 from editkit_llava.names import published_name
 
 

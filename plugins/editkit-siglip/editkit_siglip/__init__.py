@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from editkit.components.hooks import hookimpl
-from editkit.components.specs import AdapterSpec
+from editkit.plugin import AdapterSpec, hookimpl
 
 REFERENCE = "Sigmoid Loss for Language Image Pre-Training, ICCV 2023; SigLIP 2, arXiv:2502.14786"
+
+EDITKIT_API = 1
 
 
 @hookimpl

@@ -8,8 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from editkit.components.protocols import ModelFiles
-from editkit.errors import ModelError
+from editkit.plugin import ModelError, ModelFiles
 from editkit_clip.open_clip_format import OpenClip
 from editkit_clip.open_clip_model import LoadedOpenClip
 from editkit_siglip.transformers_model import SIGLIP_END

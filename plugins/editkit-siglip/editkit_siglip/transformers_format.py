@@ -7,14 +7,20 @@ from pathlib import Path
 
 import torch
 
-from editkit.components.protocols import ModelFiles
-from editkit.components.site import Role, Site, Tower
-from editkit.components.specs import NoOptions
-from editkit.errors import ModelError
-from editkit.files.checkpoint import Checkpoint
-from editkit.files.conversion import converted_folder
-from editkit.libraries import library_errors
-from editkit.models.reading import local_folder, promised, read_json, settings_digest
+from editkit.plugin import (
+    Checkpoint,
+    ModelError,
+    ModelFiles,
+    Role,
+    Site,
+    Tower,
+    converted_folder,
+    library_errors,
+    local_folder,
+    promised,
+    read_json,
+    settings_digest,
+)
 from editkit_clip.processing import refuse_lacking, tower_config
 from editkit_clip.transformers_format import LAYERS, MODULES
 from editkit_siglip.transformers_model import LoadedSiglip
@@ -39,9 +45,6 @@ PROCESSING_FILES = (
 
 class TransformersSiglip:
     """The adapter for `model_type: siglip` (SigLIP, and SigLIP 2 of one resolution) and `siglip2` (NaFlex)."""
-
-    def __init__(self, options: NoOptions) -> None:
-        self.options = options
 
     def open(self, source: str) -> ModelFiles:
         """Resolve a folder or hub id; read headers and configuration only."""

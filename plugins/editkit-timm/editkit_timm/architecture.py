@@ -11,7 +11,7 @@ import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from editkit.errors import ModelError, did_you_mean
+from editkit.plugin import ModelError, did_you_mean
 
 
 def vit_names(source: str, architecture: str, arguments: Mapping[str, Any]) -> frozenset[str]:

@@ -11,14 +11,18 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from editkit.components.protocols import ModelFiles
-from editkit.components.site import Site, Tower
-from editkit.components.specs import NoOptions
-from editkit.errors import ModelError
-from editkit.files.checkpoint import Checkpoint
-from editkit.files.conversion import converted, converted_folder
-from editkit.libraries import library_errors
-from editkit.models.reading import local_folder, read_json
+from editkit.plugin import (
+    Checkpoint,
+    ModelError,
+    ModelFiles,
+    Site,
+    Tower,
+    converted_file,
+    converted_folder,
+    library_errors,
+    local_folder,
+    read_json,
+)
 from editkit_timm.architecture import require_known, vit_names
 from editkit_timm.timm_model import LoadedTimm
 from editkit_timm.vit_sites import vit_sites
@@ -29,9 +33,6 @@ NO_TEXT = "it is an image encoder of timm, which has no text tower"
 
 class TimmEncoder:
     """The adapter for timm's vision transformers: one tower, whose embedding is what timm's own classifier sees."""
-
-    def __init__(self, options: NoOptions) -> None:
-        self.options = options
 
     def open(self, source: str) -> ModelFiles:
         """Resolve a folder or hub id with timm's `config.json`, or `timm:NAME@PATH`; read headers and config only.
@@ -114,7 +115,7 @@ def _open_file(source: str, name: str) -> ModelFiles:
             f"timm {timm.__version__} knows no weights '{name}', so not how images are prepared for them.",
             f"Write timm:{architecture}@PATH, or one of: {', '.join(timm.list_pretrained(architecture + '.*')[:5])}",
         ) from error
-    checkpoint = Checkpoint.open(weights if weights.suffix == ".safetensors" else converted(weights))
+    checkpoint = Checkpoint.open(weights if weights.suffix == ".safetensors" else converted_file(weights))
     head = checkpoint.tensors.get("head.weight")
     config = {
         "architecture": architecture,

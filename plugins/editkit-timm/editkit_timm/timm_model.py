@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from torch import Tensor
 from torch.nn import functional
 
-from editkit.errors import ModelError
+from editkit.plugin import ModelError
 
 
 class Preprocess:

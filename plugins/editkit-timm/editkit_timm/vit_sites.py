@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from editkit.components.site import Role, Site
-from editkit.errors import ModelError
-from editkit.files.checkpoint import TensorInfo
+from editkit.plugin import ModelError, Role, Site, TensorInfo
 
 FUSED: tuple[Role, ...] = ("attn.q", "attn.k", "attn.v")
 MODULES: Mapping[Role, str] = {"attn.out": "attn.proj", "mlp.in": "mlp.fc1", "mlp.out": "mlp.fc2"}

@@ -1,0 +1,204 @@
+"""All that a plugin imports of editkit, beside `editkit` itself and `editkit.testing`.
+
+What is here is stable (docs/stability.md); every other module is editkit's own and may change at any time. A name's
+module is imported when the name is first asked for, so that specs load neither torch nor numpy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from editkit.components.hooks import hookimpl
+    from editkit.components.inputs import Inputs
+    from editkit.components.protocols import (
+        Adapter,
+        BatchGradientScorer,
+        Captioner,
+        CaptioningAdapter,
+        LossEmbeddings,
+        ManipulationContext,
+        Manipulator,
+        Model,
+        ModelFiles,
+        NotingScorer,
+        SampleGradientScorer,
+        Scorer,
+        SelectionContext,
+        Selector,
+        State,
+    )
+    from editkit.components.site import ROLES, TOWERS, Role, Site, Tower
+    from editkit.components.specs import (
+        API_VERSION,
+        AdapterSpec,
+        Asked,
+        DatasetSpec,
+        EvalSpec,
+        JudgeSpec,
+        ManipulatorSpec,
+        NoOptions,
+        Options,
+        ScorerSpec,
+        SelectorSpec,
+    )
+    from editkit.components.statistics import EmbeddingMoments, Moments
+    from editkit.data.classes import Classes, ClassSet
+    from editkit.data.options import ClassesOptions, VisuOptions
+    from editkit.data.readers.images import OnBadItem
+    from editkit.data.tuples import Item, LeftOut, TupleSet
+    from editkit.data.visu import Visu
+    from editkit.errors import (
+        DataError,
+        EditkitError,
+        InstallError,
+        ModelError,
+        OutputError,
+        PatchError,
+        PluginError,
+        RecipeError,
+        ScoreError,
+        SiteError,
+        did_you_mean,
+    )
+    from editkit.evals.embeddings import ClassEmbeddings, TupleEmbeddings, similarities_of
+    from editkit.evals.judges import Judge, Verdict
+    from editkit.evals.protocols import Evaluation
+    from editkit.files.bits import to_tensor
+    from editkit.files.checkpoint import Checkpoint, TensorInfo
+    from editkit.files.conversion import converted_file, converted_folder
+    from editkit.files.hub import fetch_files
+    from editkit.libraries import library_errors
+    from editkit.methods.scorers.pairs import pair_scorer, saliency
+    from editkit.methods.selectors.per_site import per_site, top
+    from editkit.models.reading import local_folder, promised, read_json, settings_digest
+
+__all__ = [
+    "API_VERSION",
+    "ROLES",
+    "TOWERS",
+    "Adapter",
+    "AdapterSpec",
+    "Asked",
+    "BatchGradientScorer",
+    "Captioner",
+    "CaptioningAdapter",
+    "Checkpoint",
+    "ClassEmbeddings",
+    "ClassSet",
+    "Classes",
+    "ClassesOptions",
+    "DataError",
+    "DatasetSpec",
+    "EditkitError",
+    "EmbeddingMoments",
+    "EvalSpec",
+    "Evaluation",
+    "Inputs",
+    "InstallError",
+    "Item",
+    "Judge",
+    "JudgeSpec",
+    "LeftOut",
+    "LossEmbeddings",
+    "ManipulationContext",
+    "Manipulator",
+    "ManipulatorSpec",
+    "Model",
+    "ModelError",
+    "ModelFiles",
+    "Moments",
+    "NoOptions",
+    "NotingScorer",
+    "OnBadItem",
+    "Options",
+    "OutputError",
+    "PatchError",
+    "PluginError",
+    "RecipeError",
+    "Role",
+    "SampleGradientScorer",
+    "ScoreError",
+    "Scorer",
+    "ScorerSpec",
+    "SelectionContext",
+    "Selector",
+    "SelectorSpec",
+    "Site",
+    "SiteError",
+    "State",
+    "TensorInfo",
+    "Tower",
+    "TupleEmbeddings",
+    "TupleSet",
+    "Verdict",
+    "Visu",
+    "VisuOptions",
+    "converted_file",
+    "converted_folder",
+    "did_you_mean",
+    "fetch_files",
+    "hookimpl",
+    "library_errors",
+    "local_folder",
+    "pair_scorer",
+    "per_site",
+    "promised",
+    "read_json",
+    "saliency",
+    "settings_digest",
+    "similarities_of",
+    "to_tensor",
+    "top",
+]
+
+_HOMES = {
+    "editkit.components.hooks": "hookimpl",
+    "editkit.components.specs": (
+        "API_VERSION AdapterSpec Asked DatasetSpec EvalSpec JudgeSpec ManipulatorSpec NoOptions Options "
+        "ScorerSpec SelectorSpec "
+    ),
+    "editkit.components.site": "ROLES Role Site TOWERS Tower",
+    "editkit.components.protocols": (
+        "Adapter BatchGradientScorer Captioner CaptioningAdapter LossEmbeddings ManipulationContext "
+        "Manipulator Model ModelFiles NotingScorer SampleGradientScorer Scorer SelectionContext Selector "
+        "State "
+    ),
+    "editkit.components.inputs": "Inputs",
+    "editkit.components.statistics": "EmbeddingMoments Moments",
+    "editkit.methods.scorers.pairs": "pair_scorer saliency",
+    "editkit.methods.selectors.per_site": "per_site top",
+    "editkit.files.bits": "to_tensor",
+    "editkit.files.checkpoint": "Checkpoint TensorInfo",
+    "editkit.files.conversion": "converted_file converted_folder",
+    "editkit.files.hub": "fetch_files",
+    "editkit.libraries": "library_errors",
+    "editkit.models.reading": "local_folder promised read_json settings_digest",
+    "editkit.data.classes": "ClassSet Classes",
+    "editkit.data.options": "ClassesOptions VisuOptions",
+    "editkit.data.readers.images": "OnBadItem",
+    "editkit.data.tuples": "Item LeftOut TupleSet",
+    "editkit.data.visu": "Visu",
+    "editkit.evals.protocols": "Evaluation",
+    "editkit.evals.embeddings": "ClassEmbeddings TupleEmbeddings similarities_of",
+    "editkit.evals.judges": "Judge Verdict",
+    "editkit.errors": (
+        "DataError EditkitError InstallError ModelError OutputError PatchError PluginError RecipeError "
+        "ScoreError SiteError did_you_mean "
+    ),
+}
+"""Which names live in which module."""
+_MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name's module when it is first asked for."""
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
+    raise AttributeError(f"module 'editkit.plugin' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """List the names."""
+    return list(__all__)
