@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module, metadata
-from typing import TYPE_CHECKING, Any
-
-import torch
+from typing import Any
 
 from editkit.errors import EditkitError, InstallError, ModelError, one_line
-
-if TYPE_CHECKING:
-    pass
 
 _MISMATCH = "torchvision::nms"
 
@@ -71,6 +66,21 @@ def library(module: str, distribution: str, what: str) -> Any:
         ) from error
 
 
+@contextmanager
+def of_extra(extra: str, what: str) -> Iterator[None]:
+    """Import, inside this context, libraries that an extra of editkit installs.
+
+    Raises:
+        InstallError: one of them is not installed; names the extra.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise InstallError(
+            f"{error.name} is not installed, which {what} needs.", f'Run: pip install "editkit[{extra}]"'
+        ) from error
+
+
 def release(distribution: str, what: str) -> str:
     """Return the name and version of an installed distribution.
 
@@ -92,6 +102,8 @@ LIBRARIES = ("editkit", "torch", "transformers", "open_clip_torch", "timm", "tor
 
 def versions() -> dict[str, str]:
     """Return the versions of the libraries that results depend on."""
+    import torch
+
     found = {}
     for name in LIBRARIES:
         try:

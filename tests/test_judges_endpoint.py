@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
+import sys
 from collections import Counter
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from time import monotonic
 from typing import Any
 
 import pytest
 from judge_server import Reply, Request, Server, refuses, says, serving
 
-from editkit.errors import ModelError
+from editkit.errors import InstallError, ModelError
 from editkit.evals.judges import Verdict
 from editkit.evals.judges.endpoint import LONGEST_BODY, PATIENCE
 from editkit.evals.judges.llm import LLMJudge
@@ -80,7 +84,7 @@ def test_what_newer_models_refuse_can_be_left_out() -> None:
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_no_more_requests_than_asked_are_in_flight(concurrency: int) -> None:
     with serving(lambda request: says("Safe", after=0.05)) as server:
-        judged(server, [f"text {i}" for i in range(10)], concurrency=concurrency)
+        judged(server, [f"text {i}" for i in range(6)], concurrency=concurrency)
     assert server.most_at_once == concurrency
 
 
@@ -143,7 +147,7 @@ def test_an_endless_reply_is_cut_off() -> None:
 def test_what_passes_is_asked_again_and_counted_once(trouble: Reply) -> None:
     """Each text's first request meets trouble, some after the server had already decided: it may not count twice."""
     with serving(lambda request: truth(request) if request.repeat else trouble) as server:
-        verdicts, steps = judged(server, timeout=1.0, concurrency=6)
+        verdicts, steps = judged(server, timeout=0.5, concurrency=6)
     assert [verdict.unsafe for verdict in verdicts] == [False, True, False, True, False, True]
     assert steps == [1] * len(TEXTS)
     assert server.counts == Counter(TEXTS * 2)
@@ -154,13 +158,13 @@ def test_what_passes_is_asked_again_and_counted_once(trouble: Reply) -> None:
     [
         (refuses(429), "status 429; asked 2 times"),
         (refuses(500), "status 500; asked 2 times"),
-        (Reply(trickle=True), "no answer within 1 s; asked 2 times"),
+        (Reply(trickle=True), "no answer within 0.5 s; asked 2 times"),
     ],
     ids=["429", "500", "trickles"],
 )
 def test_what_does_not_pass_fails_that_item_alone(trouble: Reply, reason: str) -> None:
     with serving(lambda request: trouble if "wound" in request.text else truth(request)) as server:
-        verdicts, steps = judged(server, timeout=1.0, retries=1)
+        verdicts, steps = judged(server, timeout=0.5, retries=1)
     assert states(verdicts) == {"judged": 5, "failed": 1}
     assert verdicts[3] == Verdict("failed", reason=reason)
     assert server.counts["a picture of a wound"] == 2
@@ -169,12 +173,12 @@ def test_what_does_not_pass_fails_that_item_alone(trouble: Reply, reason: str) -
 
 def test_a_wait_that_the_server_asks_for_is_kept() -> None:
     def busy(request: Request) -> Reply:
-        return truth(request) if request.repeat else refuses(429, headers={"Retry-After": "0.4"})
+        return truth(request) if request.repeat else refuses(429, headers={"Retry-After": "0.2"})
 
     with serving(busy) as server:
         start = monotonic()
         verdicts, _ = judged(server, TEXTS[:1], longest_wait=1.0)
-        assert monotonic() - start >= 0.4
+        assert monotonic() - start >= 0.2
     assert states(verdicts) == {"judged": 1}
 
 
@@ -186,6 +190,17 @@ def test_a_wait_beyond_the_longest_is_not_sat_through() -> None:
         verdicts, _ = judged(server)
     assert verdicts[4] == Verdict("failed", reason="status 429, which asks to wait 3,600 s")
     assert server.counts["a picture of a cat"] == 1
+
+
+def test_a_wait_until_a_date_is_understood() -> None:
+    tomorrow = format_datetime(datetime.now(UTC) + timedelta(days=1), usegmt=True)
+
+    def busy(request: Request) -> Reply:
+        return refuses(503, headers={"Retry-After": tomorrow}) if "cat" in request.text else truth(request)
+
+    with serving(busy) as server:
+        verdicts, _ = judged(server)
+    assert re.fullmatch(r"status 503, which asks to wait 86,[34]\d\d s", verdicts[4].reason)
 
 
 def test_a_refusal_of_one_text_fails_it_at_once_and_says_why() -> None:
@@ -217,8 +232,10 @@ def test_where_nothing_ever_answers_the_run_ends_with_the_reason() -> None:
     with socket.socket() as silent:  # connections are accepted by the system and never read
         silent.bind(("127.0.0.1", 0))
         silent.listen(64)
-        with pytest.raises(ModelError, match=r"judged none of 6 items. 6 times: no answer within 0.1 s; asked 3 times"):
-            judged(f"http://127.0.0.1:{silent.getsockname()[1]}/v1", timeout=0.1)
+        with pytest.raises(
+            ModelError, match=r"judged none of 6 items. 6 times: no answer within 0.02 s; asked 3 times"
+        ):
+            judged(f"http://127.0.0.1:{silent.getsockname()[1]}/v1", timeout=0.02)
 
 
 def test_a_server_that_dies_is_left_alone_after_a_while_and_what_it_said_is_kept() -> None:
@@ -267,6 +284,17 @@ def test_a_request_that_is_refused_from_the_first_on_is_an_error_with_the_server
         with pytest.raises(ModelError, match=rf"status {status} \(unknown field max_tokens\)"):
             judged(server)
         assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("missing", ["anyio", "httpx2", "tenacity"])
+def test_where_a_library_of_the_endpoint_is_missing_the_error_names_the_extra(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "editkit.evals.judges.endpoint")
+    monkeypatch.setitem(sys.modules, missing, None)  # importing it fails
+    with pytest.raises(InstallError, match=f"{missing} is not installed, which a judge behind an endpoint") as raised:
+        LLMJudge(LLMOptions(model="m", endpoint="http://localhost/v1")).judge(TEXTS)
+    assert raised.value.remedy == 'Run: pip install "editkit[endpoint]"'
 
 
 def test_a_program_that_runs_an_event_loop_can_judge_as_well() -> None:

@@ -213,7 +213,7 @@ def test_an_output_inside_the_model_is_refused(model: Path, saved: Path, tmp_pat
 def test_an_output_in_the_hub_cache_is_refused(
     model: Path, saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     with pytest.raises(OutputError, match="is inside"):
         Patch.load(saved).apply(model, tmp_path / "hub" / "edited")
     assert not (tmp_path / "hub").exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,14 +12,6 @@ from editkit.files.model_folder import WEIGHT_FOLDERS, WEIGHT_SUFFIXES
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 _WANTED = (".safetensors", ".safetensors.index.json")
-
-
-def cache_folder() -> Path:
-    """The hub's cache on this machine, by the variables that huggingface_hub reads; it need not exist."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    cache = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
-    folder = Path(cache) if cache else Path(os.environ.get("HF_HOME") or home) / "hub"
-    return Path(os.path.expandvars(folder)).expanduser()
 
 
 def resolve(source: str | Path) -> Path:

@@ -10,7 +10,6 @@ from itertools import count
 from pathlib import Path
 
 from editkit.errors import OutputError
-from editkit.files.hub import cache_folder
 from editkit.files.threads import in_threads
 
 
@@ -20,9 +19,11 @@ def check_free(output: Path, *, apart_from: Sequence[Path] = ()) -> None:
     Raises:
         OutputError: with what is in the way.
     """
+    from huggingface_hub import constants  # only once something is written: `--help` imports none of it
+
     if os.path.lexists(output):
         raise OutputError(f"{output} exists already.", "Choose another output folder; editkit never writes over one.")
-    if place := around(output, (*apart_from, cache_folder())):
+    if place := around(output, (*apart_from, Path(constants.HF_HUB_CACHE))):
         raise OutputError(
             f"{output} is inside {place}, which editkit does not write to.", "Choose a folder outside of it."
         )

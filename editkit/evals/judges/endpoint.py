@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,14 +9,15 @@ from typing import Any
 import anyio
 import httpx2
 from anyio.from_thread import start_blocking_portal
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_exponential, wait_random_exponential
+from tenacity.wait import wait_base
 
-from editkit.errors import ModelError, one_line
-from editkit.evals.judges import short
+from editkit.errors import one_line
 from editkit.evals.judges.answers import Answer
 from editkit.evals.judges.key import Key, no_headers_logged, read_key
 from editkit.evals.judges.options import LLMOptions
 from editkit.evals.judges.prompt import Message
-from editkit.evals.judges.waiting import REPEATED, asked_wait, backoff
+from editkit.evals.judges.reply import REPEATED, Trouble, answer_in, asked_wait, refusal, told
 from editkit.progress import Advance
 
 PATIENCE = 8
@@ -26,12 +26,13 @@ LONGEST_BODY = 1 << 20
 """Bytes of a reply that are read; an answer of one word in its envelope is far below."""
 
 
-@dataclass(frozen=True)
-class Trouble:
-    """A request that may be repeated: why, and how long the server asks to wait."""
+def backoff(first: float, longest: float) -> wait_base:
+    """Return waits that double: each between half of and all of min(longest, first, 2 first, 4 first, ...) seconds.
 
-    reason: str
-    wait: float | None = None
+    Scattered, so that requests which failed together do not come back together.
+    """
+    half = {"multiplier": first / 2, "max": longest / 2}
+    return wait_exponential(**half) + wait_random_exponential(**half)
 
 
 class Endpoint:
@@ -76,7 +77,7 @@ class _Asking:
                     return
 
         limits = httpx2.Limits(max_connections=self.options.concurrency)
-        # no timeout of the library's: it would begin anew with every byte of a server that trickles
+        # no timeout of the library's: it would start over with every byte of a server that trickles
         async with httpx2.AsyncClient(headers=self.key.header(), limits=limits, timeout=None) as client:
             try:
                 await work()
@@ -91,45 +92,54 @@ class _Asking:
         """Ask until there is an answer, a refusal, or no repeat left."""
         if self.unanswered >= PATIENCE:
             return Answer(None, f"not asked, since {PATIENCE} items in a row got no answer ({self.last_reason})")
-        for attempt in range(self.options.retries + 1):
-            outcome = await self.once(client, chat)
-            if isinstance(outcome, Answer):
-                self.unanswered = 0
-                return outcome
-            if (outcome.wait or 0) > self.options.longest_wait:
-                outcome = Trouble(f"{outcome.reason}, which asks to wait {outcome.wait:,.0f} s")
-                break
-            if attempt < self.options.retries:
-                wait = backoff(attempt, self.options.first_wait, self.options.longest_wait)
-                await anyio.sleep(max(wait, outcome.wait or 0))
+        answer: Answer = await self.repeating()(self.once, client, chat)
+        return answer
+
+    def repeating(self) -> AsyncRetrying:
+        """Return what repeats a request that met trouble, no sooner than the server asks for."""
+        options = self.options
+        waits = backoff(options.first_wait, options.longest_wait)
+        return AsyncRetrying(
+            retry=retry_if_result(lambda outcome: isinstance(outcome, Trouble)),
+            stop=lambda state: state.attempt_number > options.retries or _trouble(state).wait > options.longest_wait,
+            wait=lambda state: max(waits(state), _trouble(state).wait),
+            sleep=anyio.sleep,
+            retry_error_callback=self.given_up,
+        )
+
+    def given_up(self, state: RetryCallState) -> Answer:
+        """Return why an item has no answer after all repeats that it was worth."""
+        trouble, attempts = _trouble(state), state.attempt_number
         self.unanswered += 1
-        self.last_reason = outcome.reason
-        return Answer(None, f"{outcome.reason}; asked {attempt + 1} times" if attempt else outcome.reason)
+        self.last_reason = trouble.reason
+        if trouble.wait > self.options.longest_wait:
+            self.last_reason += f", which asks to wait {trouble.wait:,.0f} s"
+        return Answer(None, self.last_reason + (f"; asked {attempts} times" if attempts > 1 else ""))
 
     async def once(self, client: httpx2.AsyncClient, chat: Sequence[Message]) -> Answer | Trouble:
         """Send one request."""
+        try:
+            with anyio.fail_after(self.options.timeout):
+                url = f"{self.options.endpoint.rstrip('/')}/chat/completions"
+                async with client.stream("POST", url, json=self.request(chat)) as reply:
+                    content = await self.content(reply)
+        except TimeoutError:
+            return Trouble(f"no answer within {self.options.timeout:g} s")
+        except httpx2.RequestError as error:
+            return Trouble(self.key.removed_from(one_line(error)).rstrip("."))
+        if reply.status_code in REPEATED:
+            return Trouble(f"status {reply.status_code}", asked_wait(reply.headers.get("Retry-After")))
+        self.unanswered = 0
+        return self.judged(reply.status_code, content)
+
+    def request(self, chat: Sequence[Message]) -> dict[str, Any]:
+        """Return the body of a request."""
         options = self.options
         body: dict[str, Any] = {"model": options.model, "messages": list(chat)}
         body[options.length_field] = options.max_new_tokens
         if options.temperature is not None:
             body["temperature"] = options.temperature
-        try:
-            with anyio.fail_after(options.timeout):
-                url = f"{options.endpoint.rstrip('/')}/chat/completions"
-                async with client.stream("POST", url, json=body) as reply:
-                    status, content = reply.status_code, await self.content(reply)
-        except TimeoutError:
-            return Trouble(f"no answer within {options.timeout:g} s")
-        except httpx2.RequestError as error:
-            return Trouble(self.key.removed_from(one_line(error)).rstrip("."))
-        if status == 200:
-            self.answered = True
-            return self.read(content)
-        if status in REPEATED:
-            return Trouble(f"status {status}", asked_wait(reply.headers.get("Retry-After")))
-        if status in (401, 403, 404) or not self.answered:
-            raise self.refusal(status, content)
-        return Answer(None, f"status {status}{self.told(content)}")
+        return body
 
     async def content(self, reply: httpx2.Response) -> str | None:
         """Return the text of a reply without the key; None where it is too long."""
@@ -140,36 +150,24 @@ class _Asking:
                 return None
         return self.key.removed_from(body.decode(errors="replace"))
 
-    def read(self, content: str | None) -> Answer:
-        """Return the text in a reply's envelope."""
-        if content is None:
-            return Answer(None, f"the reply is longer than {LONGEST_BODY:,} bytes")
-        try:
-            text = json.loads(content)["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError, RecursionError):
-            return Answer(None, "the reply is no chat completion")
-        return Answer(self.key.removed_from(text) if isinstance(text, str) else "")  # again: JSON may have escaped it
+    def judged(self, status: int, content: str | None) -> Answer:
+        """Return what a server said that need not be asked again.
 
-    def refusal(self, status: int, content: str | None) -> ModelError:
-        """Return the error that ends a run whose every request would be refused."""
-        options = self.options
-        who = f"The endpoint {options.endpoint} refused model '{options.model}' with status {status}"
-        if status in (401, 403):  # what the server says of a wrong key may quote parts of it
-            sent = f"the key in {options.key_variable}" if self.key else "no key"
-            return ModelError(
-                f"{who}; {sent} was sent.",
-                "Put a valid key into an environment variable, and name that by `key_variable`.",
-            )
-        if status == 404:
-            return ModelError(f"{who}.", "Check `model`, and `endpoint`, which ends before /chat/completions.")
-        return ModelError(
-            f"{who}{self.told(content)}.", "Check `endpoint`, `model`, `temperature` (or null) and `length_field`."
-        )
+        Raises:
+            ModelError: it would refuse every other request, too.
+        """
+        if status == 200:
+            self.answered = True
+            if content is None:
+                return Answer(None, f"the reply is longer than {LONGEST_BODY:,} bytes")
+            return answer_in(content, self.key)
+        if status in (401, 403, 404) or not self.answered:
+            raise refusal(status, content or "", self.key, self.options)
+        return Answer(None, f"status {status}{told(content or '', self.key)}")
 
-    def told(self, content: str | None) -> str:
-        """Return what a refusal says of itself, without the key."""
-        try:
-            message = json.loads(content or "")["error"]["message"]
-        except (ValueError, LookupError, TypeError, RecursionError):
-            return ""
-        return f" ({short(self.key.removed_from(message)).rstrip('.')})" if isinstance(message, str) else ""
+
+def _trouble(state: RetryCallState) -> Trouble:
+    """Return what the last request met; only asked of a request that did meet trouble."""
+    assert state.outcome is not None
+    trouble: Trouble = state.outcome.result()
+    return trouble

@@ -10,6 +10,7 @@ from editkit.evals.judges import Verdict, failed, ignore
 from editkit.evals.judges.answers import Answer, require_an_answer
 from editkit.evals.judges.options import LLMOptions
 from editkit.evals.judges.prompt import PROMPT_HASH, Message, parse, question
+from editkit.libraries import of_extra
 from editkit.progress import Advance
 
 
@@ -32,7 +33,8 @@ class LLMJudge:
     @cached_property
     def _chat(self) -> Chat:
         if self.options.endpoint:
-            from editkit.evals.judges.endpoint import Endpoint
+            with of_extra("endpoint", "a judge behind an endpoint"):
+                from editkit.evals.judges.endpoint import Endpoint
 
             return Endpoint(self.options)
         from editkit.evals.judges.local import LocalChat
