@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from editkit.components.hooks import hookimpl
 from editkit.errors import EditkitError
+from editkit.libraries import explain_import_failure
 
 if TYPE_CHECKING:
     from editkit.api.apply import apply, revert
@@ -94,10 +95,18 @@ _HOMES = {name: module for module, names in _LAZY.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Import a module when one of its names is first asked for, not before: torch and numpy take their time."""
-    if name in _HOMES:
+    """Import a module when one of its names is first asked for, not before: torch and numpy take their time.
+
+    Raises:
+        InstallError: it needs a library that is not installed.
+    """
+    if name not in _HOMES:
+        raise AttributeError(f"module 'editkit' has no attribute '{name}'")
+    try:
         return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'editkit' has no attribute '{name}'")
+    except ImportError as error:
+        explain_import_failure(error)
+        raise
 
 
 def __dir__() -> list[str]:

@@ -10,16 +10,23 @@ from typing import Any
 from editkit.errors import EditkitError, InstallError, ModelError, one_line
 
 _MISMATCH = "torchvision::nms"
+TORCH_EXTRA = ("torch", "safetensors", "PIL", "pyarrow")
+"""Modules of the extra `torch`, which a plain installation of editkit does without."""
 
 
 def explain_import_failure(error: BaseException) -> None:
-    """Raise InstallError if `error` comes from a torch and a torchvision of different builds.
+    """Raise InstallError if `error` comes from a missing torch, or from a torch and a torchvision of different builds.
 
     transformers hides the cause: importing its CLIP classes fails with the operator's name
     somewhere in the chain, so the whole chain is read.
     """
     seen: BaseException | None = error
     while seen is not None:
+        if isinstance(seen, ModuleNotFoundError) and seen.name in TORCH_EXTRA:
+            raise InstallError(
+                f"This needs {seen.name}, which is not installed.",
+                'Install a model plugin, such as editkit-clip, or run: pip install "editkit[torch]"',
+            ) from error
         if _MISMATCH in str(seen):
             raise InstallError(
                 "torch and torchvision are of different builds (operator torchvision::nms does not exist).",
