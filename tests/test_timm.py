@@ -38,8 +38,8 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 
 def tiny_timm(folder: Path, architecture: str = "vit_base_patch16_224", *, archive: bool = False, **given: Any) -> Path:
     """A folder as the hub has them, written by timm."""
-    model = tiny_vit(architecture, **{**PUBLISHED.get(architecture, {}), **given})
-    save_for_hf(model, folder, safe_serialization=not archive)
+    arguments = {**SMALL_VIT, **PUBLISHED.get(architecture, {}), **given}
+    save_for_hf(tiny_vit(architecture, **arguments), folder, model_args=arguments, safe_serialization=not archive)
     return folder
 
 

@@ -9,26 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors
+import torch
+from safetensors.torch import save_file
 
 from editkit.files.shard import unsigned
 
 Tensors = Mapping[str, tuple[str, Any]]
 """Key -> (safetensors dtype, bit patterns)."""
-WRITTEN = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64", "I64": "int64", "U8": "uint8"}
+DTYPES = {
+    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},
+    **{"I64": torch.int64, "U8": torch.uint8},
+}
 
 
 def save(path: Path, tensors: Tensors) -> Path:
-    """Write a safetensors file from bit patterns; numpy has no bfloat16, so the low-level writer is used."""
+    """Write a safetensors file from bit patterns; by torch, since numpy has no bfloat16."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    kept = {key: np.ascontiguousarray(bits) for key, (_, bits) in tensors.items()}
-    specs: dict[str, Any] = {
-        key: safetensors.TensorSpec(
-            dtype=WRITTEN[dtype], shape=bits.shape, data_ptr=kept[key].ctypes.data, data_len=kept[key].nbytes
-        )
-        for key, (dtype, bits) in tensors.items()
-    }
-    safetensors.serialize_file(specs, path, {"format": "pt"})
+    written = {key: torch.from_numpy(np.array(bits)).view(DTYPES[dtype]) for key, (dtype, bits) in tensors.items()}
+    save_file(written, path, {"format": "pt"})
     return path
 
 
