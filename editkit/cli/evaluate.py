@@ -114,7 +114,7 @@ def measure(ctx: typer.Context, spec: EvalSpec, name: str, given: Mapping[str, A
     _print(spec, report, given)
     note(kept)
     if not asked.patches and not spec.table:
-        note("Next: editkit edit --scorer uwm --alpha -1 --tau 0.02")
+        note(f"Next: {Session.of(ctx).command('edit', '--scorer', 'uwm', '--alpha', -1, '--tau', 0.02)}")
 
 
 def _request(spec: EvalSpec, name: str, given: Mapping[str, Any]) -> Request:
@@ -180,7 +180,7 @@ def _print(spec: EvalSpec, report: Report, given: Mapping[str, Any]) -> None:
     render(report, out, by_concept=given["by"] is not None, every_metric=given["every_metric"])
     out.print()
     for sentence in verdict(report, _tau(given["patch"] or [], report)):
-        out.print(sentence)
+        out.print(sentence, markup=False)
 
 
 def _tau(patches: list[Path], report: Report) -> dict[str, float]:

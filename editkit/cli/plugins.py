@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
-from editkit.cli.console import emit_json, out
+from editkit.cli.console import emit_json, write_line
 from editkit.cli.flags import Json
 from editkit.cli.session import Session
 
@@ -16,25 +17,22 @@ app = typer.Typer(help="List, describe and check installed components.", no_args
 @app.command("list")
 def list_components(ctx: typer.Context, json: Json = False) -> None:
     """List every component by kind, with the distribution it comes from."""
-    from rich.table import Table
+    from editkit.cli.table import print_table, prose, whole
 
     host = Session.of(ctx).host
     if json:
         components = [_describe(component) for component in host.components.values()]
         emit_json({"components": components, "failures": host.failures, "shadowed": _shadowed(host)})
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in ("kind", "name", "from", "what it does"):
-        table.add_column(header, no_wrap=header != "what it does")
-    for component in host.components.values():
-        spec = component.spec
-        table.add_row(spec.kind, spec.name, component.plugin, spec.summary)
-    out.print(table)
+    print_table(
+        [whole("kind"), whole("name"), whole("from"), prose("what it does")],
+        [(found.spec.kind, found.spec.name, found.plugin, found.spec.summary) for found in host.components.values()],
+    )
     for first, hidden in host.shadowed:
-        out.print(
+        write_line(
             f"{hidden.spec.kind} '{hidden.spec.name}' of {hidden.plugin} is hidden by {first.plugin}'s; "
             f"ask for it as {hidden.full_name}.",
-            style="yellow",
+            "yellow",
         )
 
 
@@ -45,6 +43,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Describe components of a name: what they do, their options and their source."""
+    from editkit.cli.table import print_table, prose, whole
     from editkit.errors import PluginError, did_you_mean
 
     host = Session.of(ctx).host
@@ -60,13 +59,13 @@ def show(
         return
     for component in found:
         spec = component.spec
-        out.print(f"[bold]{spec.name}[/bold]  {spec.kind} of {component.plugin}: {spec.summary}")
-        if spec.reference:
-            out.print(f"  source  {spec.reference}", highlight=False)
-        out.print(f"  code    {spec.target}")
+        write_line(Text.assemble((spec.name, "bold"), f"  {spec.kind} of {component.plugin}: {spec.summary}"))
+        facts = [("source", spec.reference)] if spec.reference else []
+        facts += [("code", spec.target)]
         for option, field in spec.options.model_fields.items():
             default = "required" if field.is_required() else f"default {field.get_default()}"
-            out.print(f"  option  {option} ({default}): {field.description or ''}")
+            facts += [("option", f"{option} ({default}): {field.description or ''}")]
+        print_table([whole(), prose()], [(f"  {name}", fact) for name, fact in facts])
 
 
 @app.command()
@@ -87,8 +86,10 @@ def check(ctx: typer.Context, json: Json = False) -> None:
         emit_json({"checked": len(host.components), "problems": problems})
     else:
         for plugin, why in problems.items():
-            out.print(f"[red]{plugin}[/red]: {why}")
-        out.print(f"{len(host.components)} components of {len(host.loaded)} plugins checked, {len(problems)} problems.")
+            write_line(Text.assemble((plugin, "red"), f": {why}"))
+        write_line(
+            f"{len(host.components)} components of {len(host.loaded)} plugins checked, {len(problems)} problems."
+        )
     if problems:
         raise typer.Exit(3)
 
