@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         JudgeSpec,
         ManipulatorSpec,
         NoOptions,
+        OnBadItem,
         Options,
         ScorerSpec,
         SelectorSpec,
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from editkit.components.statistics import EmbeddingMoments, Moments
     from editkit.data.classes import Classes, ClassSet
     from editkit.data.options import ClassesOptions, VisuOptions
-    from editkit.data.readers.images import OnBadItem
     from editkit.data.tuples import Item, LeftOut, TupleSet
     from editkit.data.visu import Visu
     from editkit.errors import (
@@ -156,7 +156,8 @@ __all__ = [
 _HOMES = {
     "editkit.components.hooks": "hookimpl",
     "editkit.components.specs": (
-        "API_VERSION AdapterSpec Asked DatasetSpec EvalSpec JudgeSpec ManipulatorSpec NoOptions Options "
+        "API_VERSION AdapterSpec Asked DatasetSpec EvalSpec JudgeSpec ManipulatorSpec NoOptions OnBadItem "
+        "Options "
         "ScorerSpec SelectorSpec "
     ),
     "editkit.components.site": "ROLES Role Site TOWERS Tower",
@@ -177,7 +178,6 @@ _HOMES = {
     "editkit.models.reading": "local_folder promised read_json settings_digest",
     "editkit.data.classes": "ClassSet Classes",
     "editkit.data.options": "ClassesOptions VisuOptions",
-    "editkit.data.readers.images": "OnBadItem",
     "editkit.data.tuples": "Item LeftOut TupleSet",
     "editkit.data.visu": "Visu",
     "editkit.evals.protocols": "Evaluation",

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from editkit.components.metric import Metric
 from editkit.components.site import Role, Site
@@ -37,6 +37,18 @@ class Options(BaseModel):
 
 class NoOptions(Options):
     """A component that has nothing to set."""
+
+
+OnBadItem = Literal["error", "skip"]
+"""What a data set does with an item that it cannot use: stop, or note it and go on."""
+
+
+class DatasetOptions(Options):
+    """Base of every data set's options."""
+
+    on_bad_item: OnBadItem = Field(
+        "error", description="error stops at an unusable item, skip leaves it out and names it"
+    )
 
 
 def _asks_for_nothing(options: Any) -> Asked:
@@ -176,11 +188,17 @@ class DatasetSpec(Spec):
     """A source of tuples, or of labelled images (`content="classes"`)."""
 
     kind = "dataset"
+    options: type[Options] = DatasetOptions
     content: Literal["tuples", "classes"] = "tuples"
     defaults: tuple[tuple[str, str], ...] = ()
     """Split by purpose, where they differ from ViSU's: edit "train", sweep "validation", eval "test"."""
     knowledge: str = ""
-    """Name of the class set whose accuracy stands beside SafeGround when these tuples are evaluated."""
+    """Name of the class set on which accuracy is measured beside evaluations of these tuples."""
+
+    def __post_init__(self) -> None:
+        """Refuse options that do not say what to do with an unusable item."""
+        if not issubclass(self.options, DatasetOptions):
+            raise TypeError(f"dataset '{self.name}' has options that are no DatasetOptions: {self.options.__name__}")
 
 
 @dataclass(frozen=True, kw_only=True)

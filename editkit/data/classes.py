@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from editkit.components.specs import OnBadItem
 from editkit.data.class_file import ClassFile, read_class_file
 from editkit.data.digests import Remembered, image_digests
 from editkit.data.draw import check_limit, draw_order
 from editkit.data.options import ClassesOptions
 from editkit.data.readers.content import Content
 from editkit.data.readers.folders import images_by_class, read_folders
-from editkit.data.readers.images import ImageSource, OnBadItem
+from editkit.data.readers.images import ImageSource
 from editkit.data.readers.labels import Labels, table_rows
 from editkit.data.readers.parquet import read_parquet
 from editkit.data.readers.shards import read_shards

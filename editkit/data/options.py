@@ -7,13 +7,12 @@ from string import Formatter
 
 from pydantic import Field, field_validator
 
-from editkit.components.specs import Options
-from editkit.data.readers.images import OnBadItem
+from editkit.components.specs import DatasetOptions, OnBadItem
 
 PATTERN_FIELDS = ("split", "incremental_id", "coco_id")
 
 
-class VisuOptions(Options):
+class VisuOptions(DatasetOptions):
     """ViSU's captions and where its images lie."""
 
     name: str = Field("visu", description="what reports call the data")
@@ -28,7 +27,7 @@ class VisuOptions(Options):
     )
     images: bool = Field(default=True, description="false reads the captions only, for an edit of the text tower alone")
     on_bad_item: OnBadItem = Field(
-        default="skip", description="skip notes an unusable item and goes on, error stops at it"
+        default="skip", description="skip leaves an unusable item out and names it, error stops at it"
     )
 
     @field_validator("unsafe_pattern")
@@ -42,21 +41,15 @@ class VisuOptions(Options):
         return pattern
 
 
-class PairsOptions(Options):
+class PairsOptions(DatasetOptions):
     """A table of tuples."""
 
     path: str | Path = Field(
         description="a .jsonl, .csv or .parquet file, or hf:NAME for a Hugging Face data set; may contain {split}"
     )
-    on_bad_item: OnBadItem = Field(
-        default="error", description="error stops at an unusable row, skip notes it and goes on"
-    )
 
 
-class ClassesOptions(Options):
+class ClassesOptions(DatasetOptions):
     """A zero-shot set."""
 
     path: str | Path = Field(description="a YAML file with name, classes, template and a table or folder of images")
-    on_bad_item: OnBadItem = Field(
-        default="error", description="error stops at a missing image, skip notes it and goes on"
-    )

@@ -13,7 +13,7 @@ from pydantic import Field
 from editkit.components.choice import Choice, validate_options
 from editkit.components.host import Host
 from editkit.components.site import TOWERS, Tower
-from editkit.components.specs import DatasetSpec, ManipulatorSpec, Options, ScorerSpec, SelectorSpec
+from editkit.components.specs import DatasetOptions, DatasetSpec, ManipulatorSpec, Options, ScorerSpec, SelectorSpec
 from editkit.errors import RecipeError, did_you_mean
 from editkit.models.compute import Compute
 from editkit.recipes.asked import MAIN, asked_scorers, asked_selectors
@@ -94,7 +94,8 @@ class Recipe:
     @property
     def skips_bad_items(self) -> bool:
         """Whether an image that cannot be decoded is left out and named, or stops the run."""
-        return getattr(self.data.options, "on_bad_item", "error") == "skip"
+        assert isinstance(self.data.options, DatasetOptions)  # as every data set's are
+        return self.data.options.on_bad_item == "skip"
 
     @property
     def digest(self) -> str:

@@ -6,13 +6,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from editkit.components.specs import DatasetSpec, Options
-from editkit.data.readers.images import OnBadItem
+from editkit.components.specs import DatasetOptions, DatasetSpec
 
 Profile = Literal["uwm", "clip-benchmark"]
 
 
-class ZeroshotOptions(Options):
+class ZeroshotOptions(DatasetOptions):
     """The zero-shot benchmarks below one folder."""
 
     path: str = Field(description="the folder that holds them, or, for clip-benchmark, hf:OWNER on the hub")
@@ -21,9 +20,6 @@ class ZeroshotOptions(Options):
     )
     sets: tuple[str, ...] | None = Field(
         default=None, min_length=1, description="keys of the sets (imagenet, pets ...); default: all that are there"
-    )
-    on_bad_item: OnBadItem = Field(
-        default="error", description="error stops at a missing image, skip notes it and goes on"
     )
 
 
