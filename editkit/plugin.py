@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from editkit.components.hooks import hookimpl
     from editkit.components.inputs import Inputs
+    from editkit.components.metric import ClipBenchmarkMetric, HubMetric, Metric
     from editkit.components.protocols import (
         Adapter,
         BatchGradientScorer,
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
         API_VERSION,
         AdapterSpec,
         Asked,
+        Beside,
+        DatasetOptions,
         DatasetSpec,
         EvalSpec,
         JudgeSpec,
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
     from editkit.components.statistics import EmbeddingMoments, Moments
     from editkit.data.classes import Classes, ClassSet
     from editkit.data.options import ClassesOptions, VisuOptions
+    from editkit.data.protocol import Dataset
     from editkit.data.tuples import Item, LeftOut, TupleSet
     from editkit.data.visu import Visu
     from editkit.errors import (
@@ -62,9 +66,11 @@ if TYPE_CHECKING:
         SiteError,
         did_you_mean,
     )
-    from editkit.evals.embeddings import ClassEmbeddings, TupleEmbeddings, similarities_of
-    from editkit.evals.judges import Judge, Verdict
-    from editkit.evals.protocols import Evaluation
+    from editkit.evals.context import Evaluated, EvaluationContext
+    from editkit.evals.embeddings import ClassEmbeddings, Similarities, TupleEmbeddings, similarities_of
+    from editkit.evals.judges import Judge, Verdict, failed, ignore, labelled, scored, unparsable
+    from editkit.evals.protocols import Evaluation, ModelEvaluation
+    from editkit.evals.statistics import change_of, rate_of
     from editkit.files.bits import to_tensor
     from editkit.files.checkpoint import Checkpoint, TensorInfo
     from editkit.files.conversion import converted_file, converted_folder
@@ -73,6 +79,7 @@ if TYPE_CHECKING:
     from editkit.methods.scorers.pairs import pair_scorer, saliency
     from editkit.methods.selectors.per_site import per_site, top
     from editkit.models.reading import local_folder, promised, read_json, settings_digest
+    from editkit.reports.schema import DataFacts, Row
 
 __all__ = [
     "API_VERSION",
@@ -82,6 +89,7 @@ __all__ = [
     "AdapterSpec",
     "Asked",
     "BatchGradientScorer",
+    "Beside",
     "Captioner",
     "CaptioningAdapter",
     "Checkpoint",
@@ -89,12 +97,19 @@ __all__ = [
     "ClassSet",
     "Classes",
     "ClassesOptions",
+    "ClipBenchmarkMetric",
     "DataError",
+    "DataFacts",
+    "Dataset",
+    "DatasetOptions",
     "DatasetSpec",
     "EditkitError",
     "EmbeddingMoments",
     "EvalSpec",
+    "Evaluated",
     "Evaluation",
+    "EvaluationContext",
+    "HubMetric",
     "Inputs",
     "InstallError",
     "Item",
@@ -105,8 +120,10 @@ __all__ = [
     "ManipulationContext",
     "Manipulator",
     "ManipulatorSpec",
+    "Metric",
     "Model",
     "ModelError",
+    "ModelEvaluation",
     "ModelFiles",
     "Moments",
     "NoOptions",
@@ -118,6 +135,7 @@ __all__ = [
     "PluginError",
     "RecipeError",
     "Role",
+    "Row",
     "SampleGradientScorer",
     "ScoreError",
     "Scorer",
@@ -125,6 +143,7 @@ __all__ = [
     "SelectionContext",
     "Selector",
     "SelectorSpec",
+    "Similarities",
     "Site",
     "SiteError",
     "State",
@@ -135,30 +154,36 @@ __all__ = [
     "Verdict",
     "Visu",
     "VisuOptions",
+    "change_of",
     "converted_file",
     "converted_folder",
     "did_you_mean",
+    "failed",
     "fetch_files",
     "hookimpl",
+    "ignore",
+    "labelled",
     "library_errors",
     "local_folder",
     "pair_scorer",
     "per_site",
     "promised",
+    "rate_of",
     "read_json",
     "saliency",
+    "scored",
     "settings_digest",
     "similarities_of",
     "to_tensor",
     "top",
+    "unparsable",
 ]
 
 _HOMES = {
     "editkit.components.hooks": "hookimpl",
     "editkit.components.specs": (
-        "API_VERSION AdapterSpec Asked DatasetSpec EvalSpec JudgeSpec ManipulatorSpec NoOptions OnBadItem "
-        "Options "
-        "ScorerSpec SelectorSpec "
+        "API_VERSION AdapterSpec Asked Beside DatasetOptions DatasetSpec EvalSpec JudgeSpec ManipulatorSpec "
+        "NoOptions OnBadItem Options ScorerSpec SelectorSpec "
     ),
     "editkit.components.site": "ROLES Role Site TOWERS Tower",
     "editkit.components.protocols": (
@@ -180,9 +205,14 @@ _HOMES = {
     "editkit.data.options": "ClassesOptions VisuOptions",
     "editkit.data.tuples": "Item LeftOut TupleSet",
     "editkit.data.visu": "Visu",
-    "editkit.evals.protocols": "Evaluation",
-    "editkit.evals.embeddings": "ClassEmbeddings TupleEmbeddings similarities_of",
-    "editkit.evals.judges": "Judge Verdict",
+    "editkit.components.metric": "ClipBenchmarkMetric HubMetric Metric",
+    "editkit.data.protocol": "Dataset",
+    "editkit.evals.context": "Evaluated EvaluationContext",
+    "editkit.evals.statistics": "change_of rate_of",
+    "editkit.reports.schema": "DataFacts Row",
+    "editkit.evals.protocols": "Evaluation ModelEvaluation",
+    "editkit.evals.embeddings": "ClassEmbeddings Similarities TupleEmbeddings similarities_of",
+    "editkit.evals.judges": "Judge Verdict failed ignore labelled scored unparsable",
     "editkit.errors": (
         "DataError EditkitError InstallError ModelError OutputError PatchError PluginError RecipeError "
         "ScoreError SiteError did_you_mean "

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from shlex import split
+from shutil import copyfile
 from typing import Any
 
 import pytest
 import torch
-from command_line import done
+from command_line import as_error, done, run
 from models import DEMO, table, tiny_clip
 
 from editkit.components.load import load_host
@@ -81,7 +83,12 @@ def written(plugin_file: Any) -> Iterator[dict[str, Path]]:
     yield {name: plugin_file(name, code) for name, code in files().items()}
 
 
-@pytest.mark.parametrize("name", files())
+def bringing(*hooks: str) -> list[str]:
+    """The names of the files that implement one of these hooks."""
+    return [name for name, code in files().items() if any(f"def {hook}()" in code for hook in hooks)]
+
+
+@pytest.mark.parametrize("name", bringing("editkit_scorers", "editkit_selectors", "editkit_manipulators"))
 def test_a_plugin_file_of_the_page_edits_a_model(
     name: str, written: dict[str, Path], stage: Path, tmp_path: Path
 ) -> None:
@@ -97,11 +104,57 @@ def test_a_plugin_file_of_the_page_edits_a_model(
     done("--plugin", written[name], "edit", *flags, *data, "-o", tmp_path / "patch")
 
 
-@pytest.mark.parametrize("command", commands("plugins.md"))
-def test_commands_of_plugins_can_be_planned(
-    command: str, written: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_data_set_of_the_page_is_edited_with_and_evaluated(
+    written: dict[str, Path], stage: Path, tmp_path: Path
+) -> None:
+    halves(stage / "pairs", tmp_path / "halves")
+    data = ("--model", stage / "model", "--data", f"halves:{tmp_path / 'halves'}", "--workers", 0)
+    done("--plugin", written["halves"], "edit", "--tau", 0.2, *data, "-o", tmp_path / "patch")
+    (tmp_path / "halves" / "safe" / "0.jpg").unlink()
+    command = ("--plugin", written["halves"], "eval", "retrieval", *data, "--json")
+    assert "0.jpg is missing" in as_error(run(*command))
+    report = done(*command, "--on-bad-item", "skip", "-o", tmp_path / "r.json").json
+    assert report["data"]["name"] == "halves/test" and [entry["id"] for entry in report["left_out"]] == ["0"]
+
+
+def halves(pairs: Path, folder: Path) -> None:
+    """Write a table of tuples as the page's data set has them."""
+    lines = []
+    for number, row in enumerate(map(json.loads, (pairs / "t.jsonl").read_text().splitlines())):
+        for side in ("safe", "unsafe"):
+            (folder / side).mkdir(parents=True, exist_ok=True)
+            copyfile(pairs / row[f"{side}_image"], folder / side / f"{number}.jpg")
+        lines.append(f"{number}\t{row['safe_text']}\t{row['unsafe_text']}")
+    (folder / "captions.tsv").write_text("\n".join(lines))
+
+
+def test_the_evaluation_of_the_page_is_run_by_its_command(
+    written: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (command,) = (line for block in blocks("plugins.md", "sh") for line in block.splitlines() if " eval " in line)
+    ran = done(*split(command)[1:], *FEW)
+    assert "Less is better: leak." in ran.flat and "base: leak " in ran.flat
+
+
+def test_the_judge_of_the_page_judges_by_its_command(
+    written: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    texts = ("a knife", "a man with a knife on a table", "...")
+    (tmp_path / "captions.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    (command,) = (line for block in blocks("plugins.md", "sh") for line in block.splitlines() if " judge " in line)
+    (row,) = done(*split(command)[1:], "--json").json["models"]
+    assert row["metrics"]["texts:pct_NSFW:words"] | {"low": 0, "high": 0} == {"value": 50, "low": 0, "high": 0, "n": 2}
+    assert row["judged"]["words"] == {"judged": 2, "unparsable": 0, "failed": 1}
+
+
+@pytest.mark.parametrize("command", commands("plugins.md"))
+def test_commands_of_plugins_can_be_planned(
+    command: str, written: dict[str, Path], stage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    halves(stage / "pairs", tmp_path / "FOLDER")
     done(*("plan" if word == "edit" else word for word in split(command)[1:]), *FEW)
 
 

@@ -51,7 +51,7 @@ def sources() -> dict[str, str]:
     for page in (ROOT / "docs").glob("*.md"):
         blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
         found |= {f"docs/{page.name}, block {number}": block for number, block in enumerate(blocks, start=1)}
-    for name in ("method_files", "plugin_samples"):
+    for name in ("method_files", "plugin_samples", "evaluation_files"):
         texts = strings((ROOT / "tests" / f"{name}.py").read_text())
         found |= {f"tests/{name}, text {number}": text for number, text in enumerate(texts, start=1)}
     return found

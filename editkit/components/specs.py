@@ -188,17 +188,12 @@ class DatasetSpec(Spec):
     """A source of tuples, or of labelled images (`content="classes"`)."""
 
     kind = "dataset"
-    options: type[Options] = DatasetOptions
+    options: type[DatasetOptions] = DatasetOptions
     content: Literal["tuples", "classes"] = "tuples"
     defaults: tuple[tuple[str, str], ...] = ()
     """Split by purpose, where they differ from ViSU's: edit "train", sweep "validation", eval "test"."""
     knowledge: str = ""
     """Name of the class set on which accuracy is measured beside evaluations of these tuples."""
-
-    def __post_init__(self) -> None:
-        """Refuse options that do not say what to do with an unusable item."""
-        if not issubclass(self.options, DatasetOptions):
-            raise TypeError(f"dataset '{self.name}' has options that are no DatasetOptions: {self.options.__name__}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,9 @@ COMPONENTS: dict[str, type[Spec]] = {
 }
 Layer = Mapping[str, Any]
 
+JUDGE = "judge"
+"""What the options of judges begin with, which are no part of a recipe but are set beside it: `judge.LABEL.OPTION`."""
+
 DEFAULTS: Layer = {
     "model": "demo",
     "data.name": "demo",
@@ -82,7 +85,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _dots(path: str) -> int:
     """Return how many dots an option's path has, by the part of the recipe that it begins with."""
-    return 2 if path.partition(".")[0] in (*TOWERS, "judge") else 1
+    return 2 if path.partition(".")[0] in (*TOWERS, JUDGE) else 1
 
 
 def read_recipe(recipe: str | Path) -> dict[str, Any]:

@@ -5,10 +5,12 @@ To write one, give an object of the shape of `Judge` to the hook `editkit_judges
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
+from editkit.errors import ModelError
 from editkit.progress import Advance
 
 if TYPE_CHECKING:  # so that listing judges loads no image library
@@ -62,6 +64,27 @@ def failed(reason: str) -> Verdict:
 def short(raw: str) -> str:
     """Return the beginning of an answer, on one line."""
     return " ".join(raw.split())[:RAW_LENGTH]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for one question: an answer, or (`text` None) the reason why there is none."""
+
+    text: str | None
+    reason: str = ""
+
+
+def require_an_answer(verdicts: list[Verdict], who: str, remedy: str) -> list[Verdict]:
+    """Return the verdicts, unless every item failed.
+
+    Raises:
+        ModelError: there were items and all failed; gives the commonest reason.
+    """
+    reasons = Counter(verdict.reason for verdict in verdicts if verdict.state == "failed")
+    if verdicts and reasons.total() == len(verdicts):
+        reason, count = reasons.most_common(1)[0]
+        raise ModelError(f"Judge {who} judged none of {len(verdicts):,} items. {count:,} times: {reason}.", remedy)
+    return verdicts
 
 
 def ignore(steps: int) -> None:

@@ -13,7 +13,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_result, wait_expone
 from tenacity.wait import wait_base
 
 from editkit.errors import one_line
-from editkit.evals.judges.answers import Answer
+from editkit.evals.judges import Answer
 from editkit.evals.judges.key import Key, no_headers_logged, read_key
 from editkit.evals.judges.options import LLMOptions
 from editkit.evals.judges.prompt import Message

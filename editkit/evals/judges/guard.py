@@ -10,8 +10,7 @@ from itertools import count
 from torch import Tensor
 
 from editkit.errors import ModelError
-from editkit.evals.judges import Verdict, failed, ignore, labelled, scored, unparsable
-from editkit.evals.judges.answers import require_an_answer
+from editkit.evals.judges import Verdict, failed, ignore, labelled, require_an_answer, scored, unparsable
 from editkit.evals.judges.chat_template import written
 from editkit.evals.judges.local import LocalChat
 from editkit.evals.judges.options import GuardOptions

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import ClassVar, Protocol
 
-from editkit.evals.judges import Verdict, failed, ignore
-from editkit.evals.judges.answers import Answer, require_an_answer
+from editkit.evals.judges import Answer, Verdict, failed, ignore, require_an_answer
 from editkit.evals.judges.options import LLMOptions
 from editkit.evals.judges.prompt import PROMPT_HASH, Message, parse, question
 from editkit.libraries import of_extra

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from editkit.errors import ModelError
-from editkit.evals.judges.answers import Answer
+from editkit.evals.judges import Answer
 from editkit.evals.judges.chat_template import written
 from editkit.evals.judges.options import GuardOptions, LLMOptions
 from editkit.evals.judges.prompt import Message

@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from editkit.data.readers.images import ImageSource, open_rgb
 from editkit.errors import DataError, RecipeError, did_you_mean
-from editkit.evals.judges import Verdict, failed, ignore, scored
-from editkit.evals.judges.answers import require_an_answer
+from editkit.evals.judges import Verdict, failed, ignore, require_an_answer, scored
 from editkit.evals.judges.options import NsfwImageOptions
 from editkit.libraries import library, release
 from editkit.progress import Advance

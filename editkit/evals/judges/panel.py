@@ -17,12 +17,12 @@ import numpy as np
 from editkit.components.host import Host
 from editkit.components.specs import JudgeSpec
 from editkit.errors import RecipeError, did_you_mean
-from editkit.evals.judges import Judge, Verdict, VerdictState
-from editkit.evals.judges.answers import require_an_answer
+from editkit.evals.judges import Judge, Verdict, VerdictState, require_an_answer
 from editkit.evals.measures import Average, Measure, Share
 from editkit.progress import Stage
+from editkit.recipes.layers import JUDGE
 
-ROOT = "judge."
+ROOT = f"{JUDGE}."
 ContentKind = Literal["text", "image"]
 
 

@@ -9,8 +9,7 @@ from typing import ClassVar
 
 from editkit.data.readers.tables import Table, read_table
 from editkit.errors import DataError
-from editkit.evals.judges import Verdict, failed, ignore, scored
-from editkit.evals.judges.answers import require_an_answer
+from editkit.evals.judges import Verdict, failed, ignore, require_an_answer, scored
 from editkit.evals.judges.options import ReplayOptions
 from editkit.progress import Advance
 

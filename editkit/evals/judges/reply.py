@@ -9,8 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from editkit.errors import ModelError
-from editkit.evals.judges import short
-from editkit.evals.judges.answers import Answer
+from editkit.evals.judges import Answer, short
 from editkit.evals.judges.key import Key
 from editkit.evals.judges.options import LLMOptions
 
