@@ -238,6 +238,18 @@ def test_without_controls_the_other_numbers_are_the_same(edited: Edit, retrieval
     assert report == retrieval | {"controls": []}
 
 
+def test_options_of_an_evaluation_are_flags_and_settings(edited: Edit, retrieval: Report) -> None:
+    with cache_at(edited.cache):
+        by_flag = done("eval", "retrieval", "--ks", "1,3", "--directions", "Ts-Vs", *FEW, "--json").json
+        by_setting = done(
+            *("eval", "retrieval", "--set", "retrieval.ks=[1,3]", "--set", "retrieval.directions=[Ts-Vs]"),
+            *FEW,
+            "--json",
+        ).json
+    assert by_flag == by_setting and list(by_flag["models"][0]["metrics"]) == ["Ts-Vs", "Ts-Vs@3"]
+    assert by_flag["models"][0]["metrics"]["Ts-Vs"] == retrieval["models"][0]["metrics"]["Ts-Vs"]
+
+
 # Cache and computation
 
 

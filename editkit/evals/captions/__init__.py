@@ -1,11 +1,11 @@
-"""Captions of a model and of edits of it: made in batches that can be taken up again, compared, judged and reported.
+"""Captions of a model and of edits of it: made in batches, so that a run can be continued, compared, judged, reported.
 
 | module | what |
 |---|---|
-| `plan` | which image is in which batch, and the batch's seed: fixed before anything is read |
-| `settings`, `file` | what captions depend on, and the file of captions, gone on with where it ends |
+| `options` | what can be set |
+| `plan` | which image is in which batch, the batch's seed, and everything that decides a caption |
+| `file` | the file of captions, which only ever grows |
 | `run` | the model's own generation, batch by batch |
-| `metrics`, `measures`, `scores` | ROUGE-L, BLEU, METEOR and CIDEr by libraries; intervals, changes, chance |
-| `judging` | judges of captions |
-| `evaluation`, `assembly`, `report`, `table` | all of it together, as one object and on the screen |
+| `metrics` | ROUGE-L, BLEU, METEOR and CIDEr by libraries, and what chance would score |
+| `evaluation`, `assembly`, `report`, `table` | all of it together, as one report and on the screen |
 """

@@ -2,7 +2,7 @@
 
 The first line says what the captions depend on, each other line is one image, in the order of the plan:
 `{"id", "side", "concept", "caption", "batch", "seed"}`. An image that cannot be read has the caption null and a
-`reason`. A run that is taken up again drops a half-written line, and the lines of a batch that is not whole.
+`reason`. A run that continues it drops a half-written line, and the lines of a batch that is not whole.
 """
 
 from __future__ import annotations
@@ -160,9 +160,7 @@ class CaptionFile:
             raise OutputError(f"{self.path} holds captions made with {name} {was!r}; this run has {now!r}.", _ANEW)
 
     def _damaged(self, why: str) -> OutputError:
-        return OutputError(
-            f"{self.path} cannot be gone on with: {why}.", "Give another folder with -o, or move it away."
-        )
+        return OutputError(f"{self.path} cannot be continued: {why}.", "Give another folder with -o, or move it away.")
 
     def _unwritable(self, error: OSError) -> OutputError:
         return OutputError(

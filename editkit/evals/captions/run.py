@@ -109,6 +109,6 @@ def _caption(captioner: Captioner, file: CaptionFile, batch: CaptionBatch, *, sk
         # never a smaller batch by itself: what is drawn for an image depends on the batch it is in
         raise ModelError(
             f"Out of memory with {len(images)} images at once: {error.problem}",
-            "Caption anew with a smaller --batch-size, in --dtype float16, or with a smaller --max-new-tokens.",
+            "Caption again with a smaller --batch-size, in --dtype float16, or with a smaller --max-new-tokens.",
         ) from error
     file.append(batch, [None if reason else next(made) for reason in reasons], reasons)
