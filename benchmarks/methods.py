@@ -55,6 +55,7 @@ from editkit.evals.zeroshot import ZeroShot
 from editkit.files.bits import to_tensor
 from editkit.files.checkpoint import Checkpoint
 from editkit.models.compute import resolve_device
+from editkit.models.identity import identify_model
 from editkit.models.variants import Variant
 from editkit.patch.change import Change
 from editkit.patch.patch import Patch
@@ -89,14 +90,15 @@ class Bench:
         layer = given({"model": model, **data_layer(data), "targets": TARGETS, "calibration.limit": limit})
         plan = make_plan([("benchmark", layer)], host)
         compute = plan.recipe.compute
-        identity = plan.files.checkpoint.identity()
+        device = resolve_device(compute.device)
+        identity = identify_model(plan.files, plan.files.checkpoint.identity(), compute, device, host)
         return cls(
             host,
             layer,
             plan,
             plan.recipe.data.build().load(split).whole().select(limit=limit),
             {metric: class_set(name, host, limit) for metric, name in CLASSES.items()},
-            Encoder(plan.adapter, plan.files, identity, compute, resolve_device(compute.device), stage),
+            Encoder(plan.adapter, plan.files, identity, compute, device, stage),
         )
 
     def layers(self, method: Method) -> list[tuple[str, Layer]]:
@@ -162,7 +164,7 @@ def score_together(bench: Bench, blocks: Sequence[Block]) -> None:
     compute = together.recipe.compute
     if not compute.cache or estimate.memory(together)["scores"] > compute.memory:
         return
-    run = Run(together, stage, bench.encoder.identity, resolve_device(compute.device))
+    run = Run(together, stage, bench.encoder.identity.weights, resolve_device(compute.device))
     err.print(f"scoring with {len(wanted)} scorers", style="dim")
     with suppress(EditkitError):  # the method that it belongs to will say so
         for tower in together.towers:

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from editkit.api.show import Shown, show
     from editkit.evals.judges.run import Judged
     from editkit.evals.keep import Kept
+    from editkit.files.cache_folder import cache_contents, cache_root
     from editkit.files.difference import ModelDifference
+    from editkit.files.eviction import clear_cache, prune_cache
     from editkit.models.captioner import load_captioner
     from editkit.models.in_memory import Loaded, load
     from editkit.patch.overlap import PairOverlap
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
     from editkit.patch.summary import PatchSummary
     from editkit.recipes.catalogue import NamedRecipe, find_recipe, list_recipes
 
-__version__ = "0.1.0"
+    __version__: str
+
 __all__ = [
     "Applied",
     "Edited",
@@ -54,7 +57,10 @@ __all__ = [
     "Results",
     "Shown",
     "apply",
+    "cache_contents",
+    "cache_root",
     "caption",
+    "clear_cache",
     "diff",
     "edit",
     "evaluate",
@@ -66,6 +72,7 @@ __all__ = [
     "load",
     "load_captioner",
     "plan",
+    "prune_cache",
     "results",
     "revert",
     "show",
@@ -83,7 +90,9 @@ _LAZY = {
     "editkit.api.show": ("Shown", "show"),
     "editkit.evals.judges.run": ("Judged",),
     "editkit.evals.keep": ("Kept",),
+    "editkit.files.cache_folder": ("cache_contents", "cache_root"),
     "editkit.files.difference": ("ModelDifference",),
+    "editkit.files.eviction": ("clear_cache", "prune_cache"),
     "editkit.models.captioner": ("load_captioner",),
     "editkit.models.in_memory": ("Loaded", "load"),
     "editkit.patch.overlap": ("PairOverlap",),
@@ -100,6 +109,8 @@ def __getattr__(name: str) -> Any:
     Raises:
         InstallError: it needs a library that is not installed.
     """
+    if name == "__version__":
+        return import_module("importlib.metadata").version("editkit")
     if name not in _HOMES:
         raise AttributeError(f"module 'editkit' has no attribute '{name}'")
     try:
@@ -111,4 +122,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """List what is imported when it is asked for, too."""
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_HOMES, "__version__"})

@@ -1,10 +1,11 @@
-"""What model libraries raise, in two lines; and an environment whose libraries do not fit together."""
+"""Third-party libraries: imported on first use, their failures in two lines, their versions without importing them."""
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module, metadata
+from importlib import import_module, metadata, util
 from typing import Any
 
 from editkit.errors import EditkitError, InstallError, ModelError, one_line
@@ -104,17 +105,31 @@ def _missing(distribution: str, what: str) -> InstallError:
     return InstallError(f"{distribution} is not installed, which {what} needs.", f"Run: pip install {distribution}")
 
 
-LIBRARIES = ("editkit", "torch", "transformers", "open_clip_torch", "timm", "torchvision", "numpy")
+LIBRARIES = {
+    "editkit": "editkit",
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "transformers": "transformers",
+    "tokenizers": "tokenizers",
+    "sentencepiece": "sentencepiece",
+    "open_clip_torch": "open_clip",
+    "ftfy": "ftfy",
+    "timm": "timm",
+    "accelerate": "accelerate",
+    "Pillow": "PIL",
+    "numpy": "numpy",
+}
+"""What the numbers of a result depend on, as distribution and module; whether one is missing can matter as well:
+without torchvision transformers prepares images by other code."""
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the libraries that results depend on."""
-    import torch
-
-    found = {}
-    for name in LIBRARIES:
+    """Return the versions of Python and of those `LIBRARIES` that are installed and can be found; imports none."""
+    found = {"python": platform.python_version()}
+    for distribution, module in LIBRARIES.items():
         try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
+            if util.find_spec(module) is not None:
+                found[distribution] = metadata.version(distribution)
+        except (ImportError, ValueError):  # PackageNotFoundError is an ImportError
             continue
-    return found | {"torch": torch.__version__}
+    return found

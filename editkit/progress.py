@@ -16,3 +16,9 @@ A stage of no steps is something that the user should know."""
 def silent(what: str, total: int) -> Iterator[Advance]:
     """Report nothing: the default of the Python API."""
     yield lambda steps: None
+
+
+def tell(stage: Stage, what: str) -> None:
+    """Tell the user something."""
+    with stage(what, 0):
+        pass

@@ -9,12 +9,27 @@ from pathlib import Path
 
 import pytest
 
+from editkit.components.code import Code
 from editkit.data.tuples import Item
 from editkit.errors import DataError, OutputError
 from editkit.evals.captions.file import CaptionFile
 from editkit.evals.captions.plan import CaptionBatch, Settings, batch_seed, plan_batches
+from editkit.evals.judges.items import read_items
+from editkit.models.identity import ModelIdentity
 
-SETTINGS = Settings("weights", "processing", None, None, 0.2, 16, 0, 2, "float32", "data", ("unsafe", "safe"))
+MODEL = ModelIdentity(
+    weights="weights",
+    config="config",
+    processing="processing",
+    adapter="plugin.adapter:Model",
+    code=(Code("editkit", "0.1.0", "ab" * 32), Code("scipy", "1.0")),
+    libraries={"torch": "2.6"},
+    dtype="float32",
+    autocast="none",
+    matmul="highest",
+    device="",
+)
+SETTINGS = Settings(MODEL, None, None, 0.2, 16, 0, 2, "data", ("unsafe", "safe"))
 HEADER = SETTINGS.header("model", "Say!", "cpu")
 
 
@@ -35,7 +50,7 @@ def words_of(batch: CaptionBatch) -> list[str | None]:
 
 def finish(path: Path, settings: Settings = SETTINGS) -> CaptionFile:
     file = CaptionFile.open(path, settings, PLAN)
-    file.go_on(HEADER)
+    file.go_on(settings.header("model", "Say!", "cpu"))
     for batch in PLAN[file.done :]:
         captions = words_of(batch)
         file.append(batch, captions, ["" if caption is not None else "broken" for caption in captions])
@@ -117,14 +132,25 @@ def test_a_run_that_fails_before_its_first_batch_leaves_no_file(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"identity": "others"}, "identity"),
+        ({"model": replace(MODEL, weights="others")}, "identity"),
+        ({"model": replace(MODEL, config="others")}, "config"),
+        ({"model": replace(MODEL, processing="others")}, "processing"),
+        ({"model": replace(MODEL, adapter="another:Model")}, "adapter"),
+        (
+            {"model": replace(MODEL, code=(Code("editkit", "0.1.0", "cd" * 32), MODEL.code[1]))},
+            "code.editkit '0.1.0 abababababab'; this run has '0.1.0 cdcdcdcdcdcd'",
+        ),
+        ({"model": replace(MODEL, code=MODEL.code[:1])}, "code.scipy '1.0'; this run has None"),
+        ({"model": replace(MODEL, libraries={"torch": "2.7"})}, "libraries.torch '2.6'; this run has '2.7'"),
+        ({"model": replace(MODEL, libraries={"torch": "2.6", "timm": "1.0"})}, "libraries.timm None"),
+        ({"model": replace(MODEL, matmul="high")}, "matmul"),
         ({"patch": "edit"}, "patch"),
         ({"prompt": "What?"}, "prompt"),
         ({"temperature": 0.0}, r"temperature 0\.2; this run has 0\.0"),
         ({"max_new_tokens": 8}, "max_new_tokens 16; this run has 8"),
         ({"seed": 1}, "seed"),
         ({"batch_size": 3}, "batch_size"),
-        ({"dtype": "float16"}, "dtype"),
+        ({"model": replace(MODEL, dtype="float16")}, "dtype"),
         ({"fingerprint": "other"}, "fingerprint"),
         ({"sides": ("unsafe",)}, "sides"),
     ],
@@ -135,6 +161,27 @@ def test_captions_made_with_other_settings_are_refused_by_the_name_of_the_settin
     with pytest.raises(OutputError, match=f"made with {told}") as caught:
         CaptionFile.open(tmp_path / "whole.jsonl", replace(SETTINGS, **change), PLAN)
     assert "-o" in caught.value.remedy
+
+
+def test_a_file_that_does_not_say_which_code_made_its_captions_is_refused_and_may_be_judged(
+    tmp_path: Path, whole: bytes
+) -> None:
+    header, *rows = whole.split(b"\n")
+    older = {name: value for name, value in json.loads(header).items() if name not in ("config", "code", "libraries")}
+    content = b"\n".join([json.dumps(older).encode(), *rows])
+    (tmp_path / "older.jsonl").write_bytes(content)
+    with pytest.raises(OutputError, match="of an older editkit and does not say which code") as caught:
+        CaptionFile.open(tmp_path / "older.jsonl", SETTINGS, PLAN)
+    assert "-o" in caught.value.remedy and "editkit judge" in caught.value.remedy
+    assert (tmp_path / "older.jsonl").read_bytes() == content
+    assert read_items(tmp_path / "older.jsonl", "text").items[0] == words_of(PLAN[0])[0]
+
+
+def test_captions_of_code_that_cannot_be_known_are_never_continued(tmp_path: Path) -> None:
+    unknown = replace(SETTINGS, model=replace(MODEL, code=(Code("mine", "", None),)))
+    finish(tmp_path / "run.jsonl", unknown)
+    with pytest.raises(OutputError, match="code.mine 'unknown"):
+        CaptionFile.open(tmp_path / "run.jsonl", replace(unknown), PLAN)
 
 
 def test_the_familys_prompt_written_out_is_the_same_prompt(tmp_path: Path, whole: bytes) -> None:

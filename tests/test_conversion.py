@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from editkit.errors import ModelError
-from editkit.files.cache import cache_root
+from editkit.files.cache_folder import cache_root
 from editkit.files.checkpoint import Checkpoint
 from editkit.files.conversion import converted_file, converted_folder
 

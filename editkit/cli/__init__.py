@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from editkit.cli import apply as files
-from editkit.cli import diff, evaluate, judge, plugins, recipes, results, show
+from editkit.cli import cache, diff, evaluate, judge, plugins, recipes, results, show
 from editkit.cli.console import err, note
 from editkit.cli.edit import EDIT_HELP, PLAN_HELP, edit_command
 from editkit.cli.session import Session
@@ -58,6 +58,7 @@ app.command("diff", short_help="Compare the weights of two models bit by bit.")(
 app.add_typer(evaluate.app, name="eval", short_help="Measure a model and edits of it beside chance.")
 app.command("judge", short_help="Judge captions or galleries that are there already.")(judge.judge)
 app.add_typer(plugins.app, name="plugins")
+app.add_typer(cache.app, name="cache", short_help="See and bound what is kept between runs.")
 app.add_typer(recipes.app, name="recipes")
 app.add_typer(results.app, name="results", short_help="List and export the evaluations that were run.")
 
@@ -98,7 +99,7 @@ def main(args: list[str] | None = None) -> int:
     return 0
 
 
-@cache
+@functools.cache
 def _commands() -> Any:
     """Build the commands once in a process, however often it calls `main`."""
     return typer.main.get_command(app)

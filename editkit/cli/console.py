@@ -43,3 +43,11 @@ def print_next(command: str) -> None:
 def write_line(text: str | Text = "", style: str = "") -> None:
     """Print one line; a long path is never cut, since it is there to be copied."""
     out.print(text, style=style, markup=False, soft_wrap=True)
+
+
+def size_text(count: int) -> str:
+    """Return a number of bytes in the units that EDITKIT_CACHE_SIZE is written in."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count} bytes"

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from editkit.cli.console import note, out
-from editkit.components.site import TOWERS, Site, Tower
-from editkit.data.tuples import TupleSet
+from editkit.cli.console import note, out, size_text
+from editkit.components.site import TOWERS
 from editkit.editing import estimate
-from editkit.editing.plan import Plan, needs
-from editkit.editing.score import score_facts, score_key
-from editkit.files.cache import Cache, files_key, remembered_digests
-from editkit.files.digests import file_key
+from editkit.editing.forecast import Forecast, forecast_cache
+from editkit.editing.plan import Plan
 
 MOST_SHAPES = 2
 """More shapes than these in one row are counted."""
@@ -38,7 +34,8 @@ def print_plan(plan: Plan) -> None:
     sites = Table(box=None, pad_edge=False, header_style="dim")
     for header in ("sites", "count", "shape", "weights", "scores cached"):
         sites.add_column(header, justify="right" if header in ("count", "weights") else "left")
-    for row in _groups(plan):
+    forecast = forecast_cache(plan)
+    for row in _groups(plan, forecast):
         shapes = row["shape"].split(", ")
         shape = row["shape"] if len(shapes) <= MOST_SHAPES else f"{len(shapes)} shapes"
         sites.add_row(row["sites"], str(row["layers"]), shape, f"{row['weights']:,}", row["cache"])
@@ -48,15 +45,20 @@ def print_plan(plan: Plan) -> None:
     memory = estimate.memory(plan)
     scores = f"{_size(memory['scores'])} for scores (one tower at a time), " if memory["scores"] else ""
     out.print(f"[bold]Memory[/bold] about {_size(memory['model'])} for the model, {scores}and one batch.")
+    kept = {part.tower for part in forecast.parts if part.kind == "moments" and part.state() == "hit"}
     for tower in plan.towers:
-        if passes := estimate.passes(plan, tower):
+        if tower in kept:
+            out.print(f"The {tower} tower's statistics are in the cache.")
+        elif passes := estimate.passes(plan, tower):
             times = "one pass" if passes == 1 else f"{passes} passes"
             held = _size(estimate.moments_memory(plan, tower))
             out.print(f"The {tower} tower's statistics take {times} over the data and {held} at a time.")
+    _print_cache(forecast)
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
     """Return a plan as one JSON object."""
+    forecast = forecast_cache(plan)
     return {
         "schema": "editkit.plan/1",
         "recipe": plan.recipe.describe(),
@@ -68,39 +70,45 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         if plan.data is None
         else {"name": plan.data.name, "split": plan.data.split, "n": len(plan.data.items)},
         "sites": [{"site": site.name, "key": site.key, "shape": list(site.shape)} for site in plan.sites],
-        "groups": _groups(plan),
+        "groups": _groups(plan, forecast),
         "not_edited": list(plan.untouched_towers),
         "memory": estimate.memory(plan),
         "passes": {tower: estimate.passes(plan, tower) for tower in plan.towers},
+        "cache": _cache(forecast),
     }
 
 
-def cache_states(plan: Plan, tower: Tower, sites: list[Site]) -> str:
-    """Return hit, miss or unknown: whether a run would find these scores in the cache.
-
-    Only remembered digests are used, so a file that was never hashed as it now is makes the answer unknown.
-    """
-    choices = [choice for choice in plan.scorers(tower).values() if needs(choice) != "weights"]
-    if plan.data is None or not choices:
-        return "not needed"
-    if not plan.recipe.compute.cache:
-        return "off"
-    known = remembered_digests()
-    identity = known.get(files_key(plan.files.checkpoint))
-    if identity is None or not _all_known(plan.data, known):
-        return "unknown"
-    facts = score_facts(plan, tower, identity, plan.data.fingerprint(known))
-    cache = Cache("scores")
-    held = (cache.has(score_key(facts, choice, site)) for choice in choices for site in sites)
-    return "hit" if all(held) else "miss"
+def _cache(forecast: Forecast) -> dict[str, Any]:
+    """Describe what a run would find in the cache and add to it; sizes are bytes."""
+    parts = [
+        {"kind": part.kind, "tower": part.tower, "what": part.what, "state": part.state(), "adds": part.adds}
+        for part in forecast.parts
+    ]
+    return {
+        "folder": str(forecast.folder),
+        "limit": forecast.limit,
+        "held": forecast.held,
+        "adds": forecast.adds,
+        "parts": parts,
+    }
 
 
-def _all_known(data: TupleSet, known: dict[str, str]) -> bool:
-    images = (image for item in data.items for image in (item.safe_image, item.unsafe_image))
-    return all(file_key(image) in known for image in images if isinstance(image, Path))
+def _print_cache(forecast: Forecast) -> None:
+    if not forecast.adds:
+        return
+    kinds = dict.fromkeys(part.kind for part in forecast.parts if part.adds)
+    sizes = {kind: sum(part.adds for part in forecast.parts if part.kind == kind) for kind in kinds}
+    told = ", ".join(f"{size_text(size)} of {kind}" for kind, size in sizes.items())
+    out.print(f"[bold]Cache[/bold]  A run would add {told}.")
+    if forecast.adds + forecast.held > forecast.limit:
+        out.print(
+            f"The cache holds {size_text(forecast.held)} and may hold {size_text(forecast.limit)} "
+            "(EDITKIT_CACHE_SIZE): what was used longest ago goes first.",
+            style="yellow",
+        )
 
 
-def _groups(plan: Plan) -> list[dict[str, Any]]:
+def _groups(plan: Plan, forecast: Forecast) -> list[dict[str, Any]]:
     rows = []
     for (tower, role), members in groupby(
         sorted(plan.sites, key=lambda site: (site.tower, site.role, site.layer)),
@@ -114,7 +122,7 @@ def _groups(plan: Plan) -> list[dict[str, Any]]:
                 "layers": len(sites),
                 "shape": ", ".join(sorted(shapes)),
                 "weights": sum(site.size for site in sites),
-                "cache": cache_states(plan, tower, sites),
+                "cache": forecast.scores(sites),
             }
         )
     return rows

@@ -7,10 +7,8 @@ brought gives its error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
-from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +16,7 @@ import pluggy
 
 from editkit.components.admission import require_api, require_hooks
 from editkit.components.choice import Choice, validate_options
+from editkit.components.code import Code, Codebase
 from editkit.components.spec_types import check_spec
 from editkit.components.specs import KINDS, AdapterSpec, Spec
 from editkit.errors import EditkitError, PluginError, did_you_mean, one_line
@@ -53,6 +52,7 @@ class Host:
     shadowed: list[tuple[Component, Component]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     registered: list[tuple[str, object]] = field(default_factory=list)
+    code: Codebase = field(default_factory=Codebase)
 
     @property
     def loaded(self) -> list[str]:
@@ -79,7 +79,9 @@ class Host:
             self.fail(plugin, error)
             return
         self.registered.append((plugin, implementation))
+        self.code.note(plugin, str(getattr(implementation, "__name__", type(implementation).__module__)))
         for component in found:
+            self.code.note(plugin, component.spec.target.partition(":")[0])
             key = (component.spec.kind, component.spec.name)
             first = self.components.setdefault(key, component)
             if first is not component:
@@ -149,6 +151,23 @@ class Host:
         """Return the distribution, or the file, that registered a spec."""
         return next(component.plugin for component in self.everything if component.spec is spec)
 
+    def origins(self, specs: Iterable[Spec]) -> list[dict[str, Any]]:
+        """Return where components come from, for records, each once: distribution, version, digest of its modules."""
+        found = []
+        for spec in {(spec.kind, spec.name): spec for spec in specs}.values():
+            code = self.code.of(self.plugin_of(spec))
+            about = {"kind": spec.kind, "name": spec.name, "distribution": code.name, "version": code.version}
+            found.append({**about, "digest": code.digest})
+        return found
+
+    def code_of(self, spec: Spec) -> tuple[Code, ...]:
+        """Return all the code that a component's results can depend on.
+
+        Raises:
+            PluginError: the component cannot be imported.
+        """
+        return self.code.behind(self.plugin_of(spec), spec.target, spec.load())
+
     def finished(self, record: dict[str, Any], output: Path) -> list[str]:
         """Tell every observer that `output` was written; return one line for each that failed."""
         failed = []
@@ -159,9 +178,3 @@ class Host:
             except (Exception, SystemExit) as error:  # an observer must not spoil a finished run
                 failed.append(f"Plugin {plugin} failed in editkit_finished: {one_line(error)}")
         return failed
-
-
-def code_digest(spec: Spec) -> str:
-    """Return the sha256 of the file that a component's code is in: what it made is cached under it."""
-    found = util.find_spec(spec.target.partition(":")[0])
-    return sha256(Path(found.origin).read_bytes()).hexdigest() if found and found.origin else ""

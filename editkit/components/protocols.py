@@ -157,7 +157,10 @@ class ModelFiles:
     config: Mapping[str, Any]
     family: str
     settings: str = ""
-    """Digest of what decides how images and captions become tensors: part of every cache key."""
+    """Digest of what decides how images and captions become tensors, and tensors captions, beside `config`.
+
+    Both are part of whatever is cached: a file that counts for neither must change no number.
+    """
     no_joint_space: str = ""
     """Why images and captions share no space, so that nothing can be ranked across them; empty: they share one."""
     notes: tuple[str, ...] = ()

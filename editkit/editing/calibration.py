@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from editkit.components.choice import Choice
 from editkit.components.protocols import Model
-from editkit.components.site import Tower
+from editkit.components.site import TOWERS, Tower
+from editkit.data.draw import draw_order
 from editkit.data.tuples import Item, TupleSet
 from editkit.errors import DataError
 from editkit.models.batches import Batch, Sink, Unreadable, image_batches, refuse_unreadable, text_batches
 from editkit.models.compute import Compute
 from editkit.recipes.recipe import Calibration
 
+UNREADABLE = "unreadable image"
+"""Why a tuple was dropped that only a run which skips bad items goes on without."""
 MINIMUM_TOKENS = 2
 """A standard deviation needs two tokens."""
 
@@ -28,6 +31,11 @@ class Dropped:
     def add(self, reason: str, item: Item) -> None:
         """Note one tuple."""
         self.reasons.setdefault(reason, []).append(item.id)
+
+    def merge(self, reasons: Mapping[str, Sequence[str]]) -> None:
+        """Note the tuples that another pass dropped, each once."""
+        for reason, ids in reasons.items():
+            self.reasons[reason] = list(dict.fromkeys([*self.reasons.get(reason, ()), *ids]))
 
     def describe(self) -> dict[str, dict[str, object]]:
         """Return count and the first ids for each reason; several passes may have met the same tuple."""
@@ -79,6 +87,16 @@ def usable(data: TupleSet, towers: Sequence[Tower], dropped: Dropped) -> tuple[I
     return tuple(kept)
 
 
+def paired(data: TupleSet, seed: int, dropped: Dropped) -> list[Item]:
+    """Return the tuples that have both modalities, in the order of the draw, noting the others.
+
+    Raises:
+        DataError: not one has.
+    """
+    found = usable(data, TOWERS, dropped)
+    return [found[position] for position in draw_order([item.id for item in found], seed)]
+
+
 def require_sides(data: TupleSet, needed: Sequence[Sequence[Tower]]) -> None:
     """Check, before anything heavy, that the data serve every group of towers that something looks at.
 
@@ -104,7 +122,7 @@ def pair_batches(
     def on_unreadable(bad: Unreadable) -> None:
         if not skip_unreadable:
             refuse_unreadable(bad)
-        dropped.add("unreadable image", items[bad.group])
+        dropped.add(UNREADABLE, items[bad.group])
 
     if tower == "vision":
         yield from image_batches(

@@ -7,16 +7,15 @@ over the data for each group. A sequential fit sees each group on the model with
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 
 from torch import Tensor
 
 from editkit.components.protocols import ManipulationContext
 from editkit.components.site import Site, Tower
 from editkit.components.statistics import EmbeddingMoments, Moments
-from editkit.editing.calibration import Dropped, pair_batches, usable
+from editkit.editing.calibration import pair_batches, usable
 from editkit.editing.input_scores import Scored
-from editkit.editing.moments import describe_embeddings, stream_moments
+from editkit.editing.moments import describe_embeddings, from_entry, stream_moments, to_entry
 from editkit.editing.run import Run
 from editkit.files.bits import to_bits
 from editkit.models.compute import Compute
@@ -51,12 +50,30 @@ def gather(
 def _moments(
     run: Run, tower: Tower, sites: Sequence[Site], edited: Mapping[str, Tensor], *, second: bool
 ) -> dict[Site, Moments]:
-    plan, recipe = run.plan, run.plan.recipe
-    dropped = run.dropped.setdefault(tower, Dropped())
+    """Return the moments of sites: those that are kept, and of the others those of one pass over the data."""
+    so_far = _so_far(run, edited if run.plan.is_sequential(tower) else {})
+    edit = so_far.digest(list(so_far.changes))
+    identities = run.identities.moments(sites, second=second, edited=edit)
+    found: dict[Site, Moments] = {}
+    for site, identity in identities.items():
+        if (entry := run.recall("moments", identity)) is not None:
+            found[site] = from_entry(*entry)
+            run.notice(tower, entry[1])
+    if missing := [site for site in sites if site not in found]:
+        with run.noting(tower) as dropped:
+            found |= _stream(run, tower, missing, so_far, second=second)
+        for site in missing:
+            tensors, notes = to_entry(found[site])
+            run.keep("moments", identities[site], tensors, {**notes, "dropped": dropped.reasons})
+    return {site: found[site] for site in sites}
+
+
+def _stream(run: Run, tower: Tower, sites: Sequence[Site], so_far: Variant, *, second: bool) -> dict[Site, Moments]:
+    recipe, dropped = run.plan.recipe, run.dropped[tower]
     items = usable(run.data, [tower], dropped)
     skip = recipe.skips_bad_items
     model = run.model
-    label = f"moments {tower}" if len(sites) == len(plan.sites_of(tower)) else f"moments {sites[0].name} ..."
+    label = f"moments {tower}" if len(sites) == len(run.plan.sites_of(tower)) else f"moments {sites[0].name} ..."
 
     def attempt(compute: Compute) -> dict[Site, Moments]:
         batches = pair_batches(model, items, tower, recipe.calibration, compute, dropped, skip_unreadable=skip)
@@ -71,9 +88,7 @@ def _moments(
                 on_batch=advance,
             )
 
-    with ExitStack() as stack:
-        if edited and plan.is_sequential(tower):
-            stack.enter_context(applied(model, _so_far(run, edited), list(edited)))
+    with applied(model, so_far, list(so_far.changes)):
         return run.batches.run_smaller(label, len(items), attempt)
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from editkit.components.site import Site
+from editkit.components.specs import Spec
 from editkit.libraries import versions
+from editkit.models.find import find_adapter
 
 if TYPE_CHECKING:
+    from editkit.editing.plan import Plan
     from editkit.editing.run import Run
 
 SCHEMA = "editkit.patch-record/1"
@@ -96,6 +99,7 @@ def describe_edit(run: Run, sites: Sequence[Mapping[str, Any]]) -> dict[str, Any
         "degenerate": _totals(run.notes),
         "processing": run.processing,
         "versions": versions(),
+        "components": plan.host.origins(_components(plan)),
         "device": run.device,
     }
     if run.batches.halved:
@@ -113,6 +117,16 @@ def describe_edit(run: Run, sites: Sequence[Mapping[str, Any]]) -> dict[str, Any
             "left_out": [{"id": entry.id, "reason": entry.reason} for entry in plan.data.left_out],
         }
     return record
+
+
+def _components(plan: Plan) -> Iterator[Spec]:
+    """Yield the components that an edit used."""
+    for tower in plan.towers:
+        part = plan.recipe.towers[tower]
+        yield from (choice.spec for choice in (*plan.scorers(tower).values(), part.selector, part.manipulator))
+    if plan.data is not None:
+        yield plan.recipe.data.spec
+    yield find_adapter(plan.files.source, plan.host)
 
 
 def _totals(notes: Mapping[str, Mapping[str, int]]) -> dict[str, int]:

@@ -24,7 +24,7 @@ from editkit.editing.run import Run
 from editkit.editing.score import score
 from editkit.errors import ScoreError, SiteError
 from editkit.files.bits import to_bits, to_tensor
-from editkit.files.cache import files_key, remember
+from editkit.files.remembered import files_key, remember
 from editkit.models.compute import resolve_device
 from editkit.models.site_tensors import weight_of
 from editkit.patch.patch import Change, Patch

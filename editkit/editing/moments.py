@@ -6,7 +6,8 @@ and u the activations [I] of the safe and the unsafe sample of a pair, Z_xy is t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,6 +28,12 @@ def memory_of(site: Site, *, second: bool) -> int:
     """Return how many bytes a site's moments take while they are streamed."""
     outputs, inputs = site.shape
     return FLOAT64 * (2 * inputs + (3 * inputs**2 + outputs * inputs if second else 0))
+
+
+def entry_size(site: Site, *, second: bool) -> int:
+    """Return how many bytes a site's moments take in the cache."""
+    inputs = site.shape[1]
+    return FLOAT64 * (2 * inputs + (3 * inputs**2 if second else 0))
 
 
 def stream_moments(
@@ -117,6 +124,21 @@ def moments_of(weight: Tensor, safe: Tensor, unsafe: Tensor) -> Moments:
     sums = _Sums(safe.shape[1], safe.device, weight.double())
     sums.add(safe.double(), unsafe.double())
     return sums.finish(len(safe))
+
+
+SECOND = ("safe_safe", "unsafe_unsafe", "safe_unsafe")
+
+
+def to_entry(moments: Moments) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return a site's moments as the cache keeps them: tensors, and numbers as notes."""
+    tensors = {"safe": moments.safe, "unsafe": moments.unsafe}
+    tensors |= {name: held for name in SECOND if (held := getattr(moments, name)) is not None}
+    return tensors, {"pairs": moments.pairs, "safe_output_norm": moments.safe_output_norm}
+
+
+def from_entry(tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> Moments:
+    """Return the moments that an entry holds, bit for bit."""
+    return Moments(pairs=notes["pairs"], safe_output_norm=notes["safe_output_norm"], **tensors)
 
 
 def describe_embeddings(embeddings: Tensor) -> EmbeddingMoments:

@@ -1,7 +1,4 @@
-"""Scores of one tower, from the cache or from passes over the calibration data: one pass for each kind of need.
-
-Scores depend on weights, calibration data and scorer options only, and are cached under exactly these.
-"""
+"""Scores of one tower, from the cache or from passes over the calibration data: one pass for each kind of need."""
 
 from __future__ import annotations
 
@@ -11,15 +8,13 @@ from functools import partial
 from typing import Any, cast
 
 from editkit.components.choice import Choice
-from editkit.components.host import code_digest
 from editkit.components.site import Site, Tower
 from editkit.components.specs import ScorerSpec
-from editkit.editing.calibration import Dropped, loss_batches, pair_batches, usable
+from editkit.editing.calibration import UNREADABLE, Dropped, loss_batches, pair_batches, usable
 from editkit.editing.gradient_scores import score_batch_gradients, score_sample_gradients
 from editkit.editing.input_scores import Scored, score_pairs, score_weights
-from editkit.editing.plan import Plan, needs, read_weight
+from editkit.editing.plan import needs, read_weight
 from editkit.editing.run import Run
-from editkit.files.cache import Cache, key_of
 from editkit.models.batches import Unreadable, refuse_unreadable
 from editkit.models.compute import Compute
 
@@ -40,26 +35,6 @@ def score(run: Run, tower: Tower) -> dict[str, Scored]:
     if "scorer" in scored:
         run.notes |= scored["scorer"].notes
     return scored
-
-
-def score_facts(plan: Plan, tower: Tower, identity: str, fingerprint: str) -> dict[str, Any]:
-    """Return what every score of a tower depends on, beside the scorer and the site."""
-    return {
-        "weights": identity,
-        "data": fingerprint,
-        "tokens": plan.recipe.calibration.tokens if tower == "text" else "all",
-        "settings": plan.files.settings,
-        **plan.recipe.compute.precision,
-        "seed": plan.recipe.calibration.seed,
-    }
-
-
-def score_key(facts: Mapping[str, Any], choice: Choice, site: Site) -> str:
-    """Return the cache key of one site's scores."""
-    # only where the tuples of one loss matter does it matter in which order they were drawn
-    own = dict(facts) if needs(choice) == "gradients" else {name: facts[name] for name in facts if name != "seed"}
-    code = {"target": choice.spec.target, "code": code_digest(choice.spec)}
-    return key_of({**own, **code, "scorer": choice.describe(), "site": [site.key, site.rows]})
 
 
 def _by_weights(run: Run, tower: Tower, choices: Choices) -> dict[str, Scored]:
@@ -152,7 +127,7 @@ def _note_unreadable(run: Run, tower: Tower) -> Callable[[Unreadable], None]:
     def note(bad: Unreadable) -> None:
         if not run.plan.recipe.skips_bad_items:
             refuse_unreadable(bad)
-        run.dropped[tower].add("unreadable image", items[bad.group])
+        run.dropped[tower].add(UNREADABLE, items[bad.group])
 
     return note
 
@@ -160,38 +135,28 @@ def _note_unreadable(run: Run, tower: Tower) -> Callable[[Unreadable], None]:
 def _cached(
     run: Run, tower: Tower, choices: Choices, compute: Callable[[Run, Tower, Choices], dict[str, Scored]]
 ) -> dict[str, Scored]:
-    plan, dropped = run.plan, run.dropped.setdefault(tower, Dropped())
-    cache = Cache("scores", enabled=plan.recipe.compute.cache)
-    facts = score_facts(plan, tower, run.identity, run.data.fingerprint(run.digests))
-    keys = {
-        (name, site): score_key(facts, choice, site)
+    sites = run.plan.sites_of(tower)
+    identities = {
+        (name, site): identity
         for name, choice in choices.items()
-        for site in plan.sites_of(tower)
+        for site, identity in run.identities.scores(choice, sites).items()
     }
-    entries = {which: cache.load(key) for which, key in keys.items()}
-    known = [entry for entry in entries.values() if entry is not None]
-    skip = plan.recipe.skips_bad_items
-    # scores made while skipping are no answer to a run that stops at an unreadable image
-    if len(known) == len(entries) and (skip or not any("unreadable image" in beside["dropped"] for _, beside in known)):
-        return _from_cache(run, dropped, entries)
-    found = compute(run, tower, choices)
-    for (name, site), key in keys.items():
-        beside = {
-            "notes": found[name].notes.get(site.name, {}),
-            "dropped": dropped.reasons,
-            "processing": run.processing,
-        }
-        cache.save(key, {"scores": found[name].scores[site]}, beside)
+    entries = {which: run.recall("scores", identity) for which, identity in identities.items()}
+    if all(entry is not None for entry in entries.values()):
+        return _from_cache(run, tower, entries)
+    with run.noting(tower) as dropped:
+        found = compute(run, tower, choices)
+    for (name, site), identity in identities.items():
+        notes = {"notes": found[name].notes.get(site.name, {}), "dropped": dropped.reasons}
+        run.keep("scores", identity, {"scores": found[name].scores[site]}, notes)
     return found
 
 
-def _from_cache(run: Run, dropped: Dropped, entries: Mapping[tuple[str, Site], Any]) -> dict[str, Scored]:
+def _from_cache(run: Run, tower: Tower, entries: Mapping[tuple[str, Site], Any]) -> dict[str, Scored]:
     found: dict[str, Scored] = {}
-    for (name, site), (tensors, beside) in entries.items():
+    for (name, site), (tensors, notes) in entries.items():
         scored = found.setdefault(name, Scored())
         scored.scores[site] = tensors["scores"]
-        scored.notes[site.name] = beside["notes"]
-        for reason, ids in beside["dropped"].items():
-            dropped.reasons[reason] = list(dict.fromkeys([*dropped.reasons.get(reason, ()), *ids]))
-        run.processing |= beside["processing"]
+        scored.notes[site.name] = notes["notes"]
+        run.notice(tower, notes)
     return found

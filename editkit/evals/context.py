@@ -6,22 +6,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 from editkit.components.choice import Choice
 from editkit.components.host import Host
 from editkit.components.metric import Metric
 from editkit.components.protocols import Adapter, ModelFiles
-from editkit.components.specs import EvalSpec
+from editkit.components.specs import EvalSpec, JudgeSpec
 from editkit.data.protocol import AnyData
 from editkit.data.tuples import LeftOut, TupleSet
 from editkit.evals.judges.panel import Chosen
 from editkit.evals.provenance import describe_run
 from editkit.evals.report import Chance, add_facts
 from editkit.evals.subjects import LoadedPatches, calibrated_tuples, warn_of_overlap
+from editkit.models.find import find_adapter
+from editkit.models.identity import ModelIdentity, identify_model
 from editkit.models.variants import Variant
 from editkit.progress import Stage
 from editkit.recipes.recipe import Recipe
-from editkit.reports.schema import SCHEMA, DataFacts, Omission, Report, Row
+from editkit.reports.schema import SCHEMA, ComponentFacts, DataFacts, Omission, Report, Row
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,11 @@ class EvaluationContext:
         """The sha256 of the base's tensors."""
         return self.files.checkpoint.identity()
 
+    @cached_property
+    def model_identity(self) -> ModelIdentity:
+        """What the base's outputs depend on."""
+        return identify_model(self.files, self.identity, self.recipe.compute, self.device, self.host)
+
     def report(
         self,
         *,
@@ -120,4 +128,7 @@ class EvaluationContext:
         report["notes"] = list(self.files.notes)
         options, device = self.choice.options, device or self.device
         report["run"] = describe_run(self.recipe, self.files, self.identity, self.patches, options, device)
+        judges = [self.host.resolve(JudgeSpec, judge.name) for judge in self.judges]
+        used = [self.spec, *judges, self.recipe.data.spec, find_adapter(self.recipe.model, self.host)]
+        report["run"]["components"] = cast(list[ComponentFacts], self.host.origins(used))
         return report

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +15,14 @@ from editkit.components.protocols import Adapter, Model, ModelFiles
 from editkit.components.site import Tower, towers_of
 from editkit.data.readers.images import ImageSource
 from editkit.errors import ModelError
-from editkit.files.cache import Cache, key_of
+from editkit.files.cache import Cache
 from editkit.models.batches import Batch, Sink, Unreadable, image_batches, text_batches
 from editkit.models.compute import Compute
+from editkit.models.identity import EmbeddingIdentity, ModelIdentity, content_of_images, content_of_texts
 from editkit.models.load import load_model
 from editkit.models.memory import Batches, free_on_oom
 from editkit.models.variants import Variant, applied
-from editkit.progress import Stage
+from editkit.progress import Stage, tell
 
 Floats = npt.NDArray[np.float32]
 
@@ -41,7 +41,7 @@ class Encoder:
 
     adapter: Adapter
     files: ModelFiles
-    identity: str
+    identity: ModelIdentity
     compute: Compute
     device: str
     stage: Stage
@@ -58,6 +58,11 @@ class Encoder:
             autocast_to=self.compute.autocast,
             stage=self.stage,
         )
+
+    @cached_property
+    def cache(self) -> Cache:
+        """Where embeddings are kept."""
+        return Cache(enabled=self.compute.cache, tell=partial(tell, self.stage))
 
     @cached_property
     def batches(self) -> Batches:
@@ -83,7 +88,7 @@ class Encoder:
         def batches(compute: Compute) -> Iterator[Batch]:
             return text_batches(self.model, groups, batch_size=compute.batch_size)
 
-        return self._embed("text", variants, groups, {"texts": groups}, batches, {})
+        return self._embed("text", variants, groups, content_of_texts(groups), batches, {})
 
     def images(
         self,
@@ -103,7 +108,7 @@ class Encoder:
             size, workers = compute.batch_size, compute.workers
             return image_batches(self.model, groups, batch_size=size, workers=workers, on_unreadable=note)
 
-        found = self._embed("vision", variants, groups, {"images": digests}, batches, unreadable)
+        found = self._embed("vision", variants, groups, content_of_images(digests), batches, unreadable)
         cached = {group: reason for embedded in found.values() for group, reason in embedded.unreadable.items()}
         for group, reason in sorted(cached.items()):
             if group not in unreadable:  # embedded while skipping: for this run it may be an error
@@ -115,33 +120,36 @@ class Encoder:
         tower: Tower,
         variants: Sequence[Variant],
         groups: Sequence[tuple[object, ...]],
-        data: Mapping[str, Any],
+        content: str,
         batches: Callable[[Compute], Iterator[Batch]],
         unreadable: dict[int, str],
     ) -> dict[str, Embedded]:
-        cache = Cache("embeddings", enabled=self.compute.cache)
-        facts = {"weights": self.identity, "settings": self.files.settings, **self.compute.precision, **data}
-        keys: dict[str, str] = {}
+        edits = {variant.name: variant.digest(self.tower_keys(tower, variant)) for variant in variants}
         missing: dict[str, Variant] = {}
         found: dict[str, Embedded] = {}
         for variant in variants:  # variants that leave this tower alone share the base's embeddings
-            edit = variant.digest(self.tower_keys(tower, variant))
-            key = keys[variant.name] = key_of({**facts, "tower": tower, "edit": edit})
-            entry = cache.load(key) if key not in found and key not in missing else None
+            edit = edits[variant.name]
+            if edit in found or edit in missing:
+                continue
+            entry = self.cache.load("embeddings", self._key(tower, content, edit))
             if entry is not None:
                 bad = {int(group): reason for group, reason in entry[1]["unreadable"].items()}
-                found[key] = Embedded(entry[0]["embeddings"].numpy(), bad)
-            elif key not in found:
-                missing.setdefault(key, variant)
+                found[edit] = Embedded(entry[0]["embeddings"], bad)
+            else:
+                missing[edit] = variant
         if missing:
             models = f" x {len(missing)} models" if len(missing) > 1 else ""
             label = f"embedding {'captions' if tower == 'text' else 'images'}{models}"
             attempt = partial(self._run, tower, missing, groups, batches, label)
             fresh = self.batches.run_smaller(label, len(groups), attempt)
-            for key, values in fresh.items():
-                found[key] = Embedded(values, dict(unreadable))
-                cache.save(key, {"embeddings": torch.from_numpy(values)}, {"unreadable": unreadable})
-        return {variant.name: found[keys[variant.name]] for variant in variants}
+            notes = {"unreadable": unreadable, "processing": self.model.processing()}
+            for edit, values in fresh.items():
+                found[edit] = Embedded(values, dict(unreadable))
+                self.cache.save("embeddings", self._key(tower, content, edit), {"embeddings": values}, notes)
+        return {variant.name: found[edits[variant.name]] for variant in variants}
+
+    def _key(self, tower: Tower, content: str, edit: str) -> str | None:
+        return EmbeddingIdentity(self.identity, tower, content, edit).key
 
     def _run(
         self,
@@ -154,18 +162,18 @@ class Encoder:
     ) -> dict[str, Floats]:
         model = self.model
         encode = model.encode_texts if tower == "text" else model.encode_images
-        keys = {key: self.tower_keys(tower, variant) for key, variant in missing.items()}
+        keys = {edit: self.tower_keys(tower, variant) for edit, variant in missing.items()}
         width = len(groups[0])
         made: dict[str, Floats] = {}
         with self.stage(label, len(groups)) as advance:
             for batch in batches(compute):
-                for key, variant in missing.items():
-                    with applied(model, variant, keys[key]), torch.no_grad():
+                for edit, variant in missing.items():
+                    with applied(model, variant, keys[edit]), torch.no_grad():
                         # the old values are put back only once there is room again: a copy that fails half-way would
                         # leave the model edited
                         embedded: Tensor = free_on_oom(partial(encode, batch.inputs))
                     values = embedded.view(width, -1, embedded.shape[-1]).cpu().numpy()  # [k, B, D]
-                    rows = made.setdefault(key, np.zeros((width, len(groups), values.shape[-1]), dtype=np.float32))
+                    rows = made.setdefault(edit, np.zeros((width, len(groups), values.shape[-1]), dtype=np.float32))
                     rows[:, list(batch.groups)] = values
                 advance(len(batch.groups))
         if not made:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from editkit.libraries import versions
 from editkit.patch.record_file import TENSORS
 from editkit.reports.schema import ModelFacts, PatchFacts, RunFacts
 
@@ -30,8 +31,6 @@ def describe_run(
         identity: of the base model's tensors.
         options: of the evaluation.
     """
-    from editkit.libraries import versions  # needs torch, which reading a report does not
-
     return RunFacts(
         model=ModelFacts(source=recipe.model, family=files.family, identity=identity),
         patches=[

@@ -70,7 +70,7 @@ def _from_embeddings(context: EvaluationContext, asked: Request) -> Report:
     recipe, files = context.recipe, context.files
     sites = context.adapter.sites(files)
     require_joint_space(files, sites, f"`{context.name}` compares images with captions")
-    encoder = Encoder(context.adapter, files, context.identity, recipe.compute, context.device, context.stage)
+    encoder = Encoder(context.adapter, files, context.model_identity, recipe.compute, context.device, context.stage)
     own = Prepared.of(context.choice)
     facts: dict[str, Metric] = {}
     if isinstance(context.data, TupleSet):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from editkit.errors import ModelError
-from editkit.files.cache import cache_root
+from editkit.errors import ModelError, OutputError
+from editkit.files.cache_folder import CONVERTED, cache_root
 from editkit.files.model_folder import split_others
 from editkit.files.outputs import copy_file, new_folder
 
@@ -23,10 +27,8 @@ def converted_file(archive: Path) -> Path:
         ModelError: the archive is no state dict, or holds anything but tensors.
     """
     name = f"{archive.stem}.safetensors"
-    folder = cache_root() / "converted" / f"{_digest([archive])}-{archive.stem}"  # equal files may have two names
-    if not folder.is_dir():
-        _write(folder, name, [archive], {})
-    return folder / name
+    place = f"{_digest([archive])}-{archive.stem}"  # equal files may have two names
+    return _kept(place, name, [archive], {}) / name
 
 
 def converted_folder(folder: Path, pattern: str, name: str) -> Path:
@@ -44,14 +46,33 @@ def converted_folder(folder: Path, pattern: str, name: str) -> Path:
     if not archives or any(folder.glob("*.safetensors")):
         return folder
     others = {other: folder / other for other in split_others(folder, ())[0]}
-    copy = cache_root() / "converted" / _digest([*archives, *others.values()])
-    if not copy.is_dir():
-        _write(copy, name, archives, others)
-    return copy
+    return _kept(_digest([*archives, *others.values()]), name, archives, others)
+
+
+def _kept(place: str, name: str, archives: Sequence[Path], others: Mapping[str, Path]) -> Path:
+    """Return a folder of the cache, written unless it is there; of a cache that cannot be, one for this process."""
+    folder = cache_root() / CONVERTED / place
+    if folder.is_dir():
+        with suppress(OSError):
+            os.utime(folder)  # used now
+        return folder
+    try:
+        _write(folder, name, archives, others)
+    except OutputError:
+        if not folder.is_dir():  # else another process was quicker
+            folder = Path(_temporary().name, place)
+            _write(folder, name, archives, others)
+    return folder
+
+
+@cache
+def _temporary() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="editkit-")
 
 
 def _digest(files: Sequence[Path]) -> str:
-    digest = hashlib.sha256()
+    """Return a sha256 of files, and of the code that converts them."""
+    digest = hashlib.sha256(Path(__file__).read_bytes())
     for file in files:
         with file.open("rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())

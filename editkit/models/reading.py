@@ -73,13 +73,34 @@ def promised(files: ModelFiles, key: str) -> TensorInfo:
     )
 
 
-def settings_digest(folder: Path, names: Sequence[str]) -> str:
-    """Return a digest of those of the files that a model's folder has: what decides beside the weights.
+PROCESSING_FILES = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+)
+"""What transformers reads of a model's folder, beside weights and config.json, to make tensors and captions."""
+
+
+def settings_digest(folder: Path, names: Sequence[str] = PROCESSING_FILES) -> str:
+    """Return a digest of those of the files that a model's folder has: what decides beside weights and configuration.
 
     An adapter names the files by which images and captions become tensors; `ModelFiles.settings` holds the digest.
     """
     digest = hashlib.sha256()
     for name in names:
         if (folder / name).is_file():
-            digest.update(name.encode() + (folder / name).read_bytes())
+            content = (folder / name).read_bytes()
+            digest.update(f"{name}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:16]

@@ -186,6 +186,20 @@ class PatchFacts(TypedDict):
 
 
 @with_config(_FORM)
+class ComponentFacts(TypedDict):
+    """Where a component comes from."""
+
+    kind: str
+    name: str
+    distribution: str
+    """What is installed, or the name of a plugin file."""
+    version: str
+    """Empty for a plugin file."""
+    digest: str | None
+    """sha256 over the modules of its distribution; null: they could not be read, or were changed while they ran."""
+
+
+@with_config(_FORM)
 class RunFacts(TypedDict):
     """What the numbers depend on: the same run gives the same report."""
 
@@ -201,7 +215,9 @@ class RunFacts(TypedDict):
     """dtype of the weights, and autocast where it was used."""
     device: str
     versions: dict[str, str]
-    """Of editkit and the libraries that numbers depend on."""
+    """Of Python, editkit and the libraries that numbers depend on."""
+    components: NotRequired[list[ComponentFacts]]
+    """What was used: the evaluation, the data set, the adapter, judges."""
 
 
 @with_config(_FORM)

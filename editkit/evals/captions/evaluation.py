@@ -86,15 +86,13 @@ def _require_dtype_of_weights(recipe: Recipe) -> None:
 
 def _settings(recipe: Recipe, options: CaptioningOptions, context: EvaluationContext, fingerprint: str) -> Settings:
     return Settings(
-        identity=context.identity,
-        processing=context.files.settings,
+        model=replace(context.model_identity, device=""),
         patch=None,
         prompt=options.prompt,
         temperature=options.temperature,
         max_new_tokens=options.max_new_tokens,
         seed=recipe.calibration.seed,
         batch_size=recipe.compute.batch_size,
-        dtype=recipe.compute.dtype,
         fingerprint=fingerprint,
         sides=options.sides,
     )

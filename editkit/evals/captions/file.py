@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from editkit.errors import OutputError
-from editkit.evals.captions.plan import SCHEMA, CaptionBatch, Settings, Task
+from editkit.evals.captions.plan import INSTALLED, SCHEMA, CaptionBatch, Settings, Task, says_what_made_it
 
 _START = b'{"schema": "' + SCHEMA.encode()
 _ANEW = "Give another folder with -o, or repeat the earlier run's settings."
+_AS_THEY_ARE = "Give another folder with -o; `editkit judge` judges captions that are there as they are."
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,12 @@ class CaptionFile:
 
     def _read(self, lines: Sequence[bytes]) -> None:
         self.header = self._parse(lines[0], 1)
+        if not says_what_made_it(self.header):
+            raise OutputError(
+                f"{self.path} is of an older editkit and does not say which code, libraries and configuration made its "
+                "captions, so this run may not make the same.",
+                _AS_THEY_ARE,
+            )
         self._require_same(self.settings.contradiction(self.header))
         sizes = [len(line) + 1 for line in lines]
         tasks = [(batch, task) for batch in self.batches for task in batch.tasks]
@@ -157,7 +164,8 @@ class CaptionFile:
     def _require_same(self, contradiction: tuple[str, Any, Any] | None) -> None:
         if contradiction:
             name, was, now = contradiction
-            raise OutputError(f"{self.path} holds captions made with {name} {was!r}; this run has {now!r}.", _ANEW)
+            remedy = _AS_THEY_ARE if name.startswith(INSTALLED) else _ANEW
+            raise OutputError(f"{self.path} holds captions made with {name} {was!r}; this run has {now!r}.", remedy)
 
     def _damaged(self, why: str) -> OutputError:
         return OutputError(f"{self.path} cannot be continued: {why}.", "Give another folder with -o, or move it away.")

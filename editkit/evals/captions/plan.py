@@ -7,15 +7,18 @@ again alone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
+from secrets import token_hex
 from typing import Any
 
+from editkit.components.code import Code
 from editkit.components.site import Side
 from editkit.data.readers.images import ImageSource
 from editkit.data.tuples import Item
 from editkit.errors import DataError
-from editkit.files.cache import key_of
+from editkit.models.identity import Identity, ModelIdentity
 
 
 @dataclass(frozen=True)
@@ -65,32 +68,59 @@ def _task(item: Item, side: Side) -> Task:
 
 
 SCHEMA = "editkit.captions/1"
+INSTALLED = ("code.", "libraries.")
+"""How the names of those settings begin that nobody chose for the run."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Everything that decides a caption, except for the machine it is made on.
+class Settings(Identity):
+    """Everything that decides a caption, but for the kind of device, which is compared where a file is continued only.
 
-    `identity` is the digest of the base's weights, `processing` of what turns images into tensors, `patch` of the edit
-    laid over them; `prompt` None: the one that the family is asked with.
+    `patch` is the digest of the edit laid over the model; `prompt` None: the one that the family is asked with.
     """
 
-    identity: str
-    processing: str
+    model: ModelIdentity
     patch: str | None
     prompt: str | None
     temperature: float
     max_new_tokens: int
     seed: int
     batch_size: int
-    dtype: str
     fingerprint: str
     sides: tuple[Side, ...]
 
     @property
+    def codes(self) -> tuple[Code, ...]:
+        """All code that captions depend on."""
+        return self.model.code
+
+    @property
     def digest(self) -> str:
-        """Eight hex digits that name these settings."""
-        return key_of(asdict(self))[:8]
+        """Eight hex digits that name these settings; of code that cannot be known, drawn at random."""
+        return (self.key or token_hex(4))[:8]
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What a captions file says of them."""
+        model = self.model
+        return {
+            "identity": model.weights,
+            "config": model.config,
+            "processing": model.processing,
+            "adapter": model.adapter,
+            "code": {code.name: _version(code) for code in model.code},
+            "libraries": dict(model.libraries),
+            "matmul": model.matmul,
+            "patch": self.patch,
+            "prompt": self.prompt,
+            "temperature": self.temperature,
+            "max_new_tokens": self.max_new_tokens,
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "dtype": model.dtype,
+            "fingerprint": self.fingerprint,
+            "sides": list(self.sides),
+        }
 
     def header(self, model: str, family_prompt: str, device: str) -> dict[str, Any]:
         """Return the first line of a captions file.
@@ -103,10 +133,9 @@ class Settings:
         return {
             "schema": SCHEMA,
             "model": model,
-            **asdict(self),
+            **self.facts,
             "prompt": family_prompt if self.prompt is None else self.prompt,
             "family_prompt": self.prompt is None or self.prompt == family_prompt,
-            "sides": list(self.sides),
             "device": device,
         }
 
@@ -116,11 +145,31 @@ class Settings:
         Args:
             device: also compared, where a run is to go on with the file.
         """
-        asked = asdict(self) | {"sides": list(self.sides)} | ({} if device is None else {"device": device})
-        for name, value in asked.items():
-            if name == "prompt" and value is None:
-                if not header.get("family_prompt"):
-                    return name, header.get("prompt"), "the family's own"
-            elif header.get(name) != value:
-                return name, header.get(name), value
-        return None
+        held, asked = _flat(header), _flat(self.facts | ({} if device is None else {"device": device}))
+        if self.prompt is None:
+            del asked["prompt"]
+            if not header.get("family_prompt"):
+                return "prompt", header.get("prompt"), "the family's own"
+        gone = (name for name in held if name.startswith(INSTALLED) and name not in asked)
+        names = (*asked, *gone)
+        first = next((name for name in names if held.get(name) != asked.get(name)), None)
+        return None if first is None else (first, held.get(first), asked.get(first))
+
+
+def says_what_made_it(header: Mapping[str, Any]) -> bool:
+    """Whether a file's first line names code, libraries and configuration; before, captions were made without."""
+    return {"code", "libraries", "config"} <= header.keys()
+
+
+def _version(code: Code) -> str:
+    digest = f"unknown {token_hex(4)}" if code.digest is None else code.digest[:12]  # one that equals no other
+    return " ".join(part for part in (code.version, digest) if part)
+
+
+def _flat(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts with those of an inner mapping under dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in facts.items():
+        within = isinstance(value, Mapping)
+        flat |= {f"{name}.{inner}": held for inner, held in value.items()} if within else {name: value}
+    return flat

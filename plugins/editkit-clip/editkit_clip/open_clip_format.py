@@ -26,7 +26,7 @@ from editkit.plugin import (
     settings_digest,
 )
 from editkit_clip.open_clip_model import LoadedOpenClip
-from editkit_clip.open_clip_text import CONFIG, TOKENIZER_FILES, make_tokenizer
+from editkit_clip.open_clip_text import CONFIG, TOKENIZER_FILES, make_tokenizer, named_tokenizer
 from editkit_clip.open_clip_towers import tower_sites
 
 
@@ -70,7 +70,7 @@ class OpenClip:
         if weights.suffix != ".safetensors":
             weights = converted_file(weights)
         settings = {"model_cfg": config, "preprocess_cfg": _preprocess_settings(preprocess, config)}
-        digest = json.dumps(settings, sort_keys=True)
+        digest = json.dumps([settings, named_tokenizer(config)], sort_keys=True)
         unusual = "@" in source and settings["preprocess_cfg"] != _preprocess_settings({}, config)
         notes = (f"images are prepared as for the published weights of {name}",) if unusual else ()
         return ModelFiles(source, Checkpoint.open(weights), settings, "open_clip", digest, notes=notes)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from editkit.plugin import ModelError, ModelFiles
+from editkit.plugin import ModelError, ModelFiles, fetch_files, settings_digest
 from editkit_clip.processing import first_end_mask, pad
 
 CONFIG = "open_clip_config.json"
@@ -19,7 +20,14 @@ VOCABULARIES = (
     "tokenizer.model",
     "sentencepiece.bpe.model",
 )
-TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "merges.txt", *VOCABULARIES)
+TOKENIZER_FILES = (
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "merges.txt",
+    "config.json",  # names the tokenizer's class where its own does not
+    *VOCABULARIES,
+)
 
 
 def make_tokenizer(files: ModelFiles) -> Any:
@@ -39,7 +47,7 @@ def make_tokenizer(files: ModelFiles) -> Any:
             "Edit its vision tower alone: add --target vision:mlp.out",
         )
     in_folder = not files.checkpoint.alone and (root / CONFIG).is_file()
-    if name and in_folder and not any((root / file).is_file() for file in VOCABULARIES):
+    if name and in_folder and not _has_vocabulary(root):
         raise ModelError(  # transformers would make up a tokenizer that knows no word
             f"{files.source} has no tokenizer: none of {', '.join(VOCABULARIES)} is there.",
             f"Copy the tokenizer files of {name} into the folder.",
@@ -48,13 +56,43 @@ def make_tokenizer(files: ModelFiles) -> Any:
     try:
         if in_folder:
             return open_clip.get_tokenizer(f"local-dir:{root}")
-        return HFTokenizer(name, **given) if name else SimpleTokenizer(**given)
+        return HFTokenizer(str(_place_of(name)), **given) if name else SimpleTokenizer(**given)
     except Exception as error:  # the hub, a missing package, a damaged file
         raise ModelError(
             f"The tokenizer {name or 'of open_clip'} of {files.source} cannot be loaded: {type(error).__name__}: "
             f"{' '.join(str(error).split())[:200]}",
             "Go online once, or give a folder with open_clip_config.json, the weights and the tokenizer's files.",
         ) from error
+
+
+def named_tokenizer(config: Mapping[str, Any]) -> str:
+    """Return a digest of the tokenizer that an architecture's `model_cfg` names; empty: it is open_clip's own."""
+    name = config.get("text_cfg", {}).get("hf_tokenizer_name")
+    if not name:
+        return ""
+    try:
+        return settings_digest(_place_of(name), TOKENIZER_FILES)
+    except FileNotFoundError:
+        return "none"
+
+
+def _place_of(name: str) -> Path:
+    """Return the folder of a tokenizer of Hugging Face's, fetched to the hub's cache if need be: a few small files.
+
+    It is loaded from the very folder that its digest was taken of: what a name means may change on the hub.
+
+    Raises:
+        FileNotFoundError: it cannot be had.
+    """
+    local = Path(name).expanduser()
+    found = local if local.is_dir() else fetch_files(name, TOKENIZER_FILES, _has_vocabulary)
+    if found is None or not _has_vocabulary(found):
+        raise FileNotFoundError(f"{name} is neither in the hub's cache nor can it be fetched")
+    return found
+
+
+def _has_vocabulary(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in VOCABULARIES)
 
 
 def caption_ids(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:

@@ -24,7 +24,7 @@ from editkit.plugin import (
 from editkit_llava.architecture import drops_first_token, feature_layers, language_depth, part_type
 from editkit_llava.model import LoadedLlava
 from editkit_llava.names import architecture_names, checkpoint_keys, published_name
-from editkit_llava.processing import SETTINGS, require_vocabulary
+from editkit_llava.processing import require_vocabulary
 from editkit_llava.towers import load_towers
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Llava:
         config = read_json(folder / "config.json")
         feature_layers(config)
         notes = () if language_depth(config) else (_vision_only(config),)
-        digest = settings_digest(folder, SETTINGS)
+        digest = settings_digest(folder)
         return ModelFiles(source, Checkpoint.open(folder), config, "llava", digest, no_joint_space=APART, notes=notes)
 
     def sites(self, files: ModelFiles) -> list[Site]:

@@ -12,14 +12,6 @@ from torch import Tensor
 from editkit.plugin import ModelError
 
 VOCABULARIES = ("tokenizer.json", "tokenizer.model")
-SETTINGS = (
-    "config.json",  # says which layer is read
-    "preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-)
 
 
 class Preprocess:

@@ -33,14 +33,6 @@ HEAD_MODULES: Mapping[Role, str] = {
     "pool.mlp.out": "mlp.fc2",
 }
 VOCABULARIES = ("spiece.model", "tokenizer.json", "tokenizer.model")
-PROCESSING_FILES = (
-    "preprocessor_config.json",
-    "processor_config.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    *VOCABULARIES,
-)
 
 
 class TransformersSiglip:
@@ -50,7 +42,7 @@ class TransformersSiglip:
         """Resolve a folder or hub id; read headers and configuration only."""
         folder = converted_folder(local_folder(source), "pytorch_model*.bin", "model.safetensors")
         config = read_json(folder / "config.json")
-        return ModelFiles(source, Checkpoint.open(folder), config, "siglip", settings_digest(folder, PROCESSING_FILES))
+        return ModelFiles(source, Checkpoint.open(folder), config, "siglip", settings_digest(folder))
 
     def sites(self, files: ModelFiles) -> list[Site]:
         """List every linear map of both towers: the blocks', and those of the heads that pool.

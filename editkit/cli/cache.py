@@ -1,0 +1,97 @@
+"""`editkit cache dir | size | list | prune | clear`: what is kept between runs, without importing torch."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from editkit.cli.console import emit_json, out, size_text, write_line
+from editkit.cli.flags import Json
+
+app = typer.Typer(help="See and bound what is kept between runs: scores, embeddings, moments.", no_args_is_help=True)
+
+
+@app.command("dir")
+def folder(json: Json = False) -> None:
+    """Print the cache's folder: EDITKIT_CACHE_DIR, or one below the user's cache folder."""
+    from editkit.files.cache_folder import cache_root
+
+    emit_json({"folder": str(cache_root())}) if json else write_line(str(cache_root()))
+
+
+@app.command()
+def size(json: Json = False) -> None:
+    """Print how much the cache takes, and what it may take."""
+    from editkit.files.cache_folder import KINDS, cache_contents, cache_root, size_limit
+
+    contents, limit = cache_contents(), size_limit()
+    total = sum(kind.size for kind in contents)
+    computed = sum(kind.size for kind in contents if kind.kind in KINDS)
+    if json:
+        emit_json({"folder": str(cache_root()), "bytes": total, "computed": computed, "limit": limit})
+        return
+    write_line(f"{size_text(total)} in {cache_root()}")
+    write_line(f"{' and '.join((', '.join(KINDS[:-1]), KINDS[-1]))}: {size_text(computed)} of {size_text(limit)}")
+
+
+@app.command("list")
+def list_kinds(json: Json = False) -> None:
+    """List what the cache holds, by kind."""
+    from rich.table import Table
+
+    from editkit.files.cache_folder import cache_contents, cache_root
+
+    contents = cache_contents()
+    if json:
+        kinds = [
+            {"kind": kind.kind, "entries": kind.entries, "bytes": kind.size, "last_used": _time(kind.used)}
+            for kind in contents
+        ]
+        emit_json({"folder": str(cache_root()), "kinds": kinds})
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header in ("kind", "entries", "size", "last used"):
+        table.add_column(header, justify="left" if header in ("kind", "last used") else "right")
+    for kind in contents:
+        used = "-" if kind.used is None else datetime.fromtimestamp(kind.used).strftime("%Y-%m-%d %H:%M")
+        table.add_row(kind.kind, f"{kind.entries:,}", size_text(kind.size), used)
+    out.print(table)
+
+
+@app.command()
+def prune(
+    to: Annotated[str | None, typer.Option(help="What may be left, such as 2GB. [default: EDITKIT_CACHE_SIZE]")] = None,
+    json: Json = False,
+) -> None:
+    """Remove scores, embeddings and moments, those used longest ago first, until the rest fit."""
+    from editkit.files.eviction import prune_cache
+
+    freed = prune_cache(to)
+    _report(freed.entries, freed.size, json_=json)
+
+
+@app.command()
+def clear(
+    kind: Annotated[
+        str | None, typer.Argument(help="scores, embeddings, moments, converted or digests. [default: all]")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Remove all that the cache holds, or all of one kind: it is computed again when it is needed."""
+    from editkit.files.eviction import clear_cache
+
+    freed = clear_cache(kind)
+    _report(freed.entries, freed.size, json_=json)
+
+
+def _report(entries: int, size: int, *, json_: bool) -> None:
+    if json_:
+        emit_json({"entries": entries, "bytes": size})
+    else:
+        write_line(f"Removed {entries:,} entr{'y' if entries == 1 else 'ies'}, {size_text(size)}.")
+
+
+def _time(used: float | None) -> str | None:
+    return None if used is None else datetime.fromtimestamp(used, UTC).isoformat(timespec="seconds")
