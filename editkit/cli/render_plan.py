@@ -19,6 +19,7 @@ MOST_SHAPES = 2
 
 def print_plan(plan: Plan) -> None:
     """Print a plan; nothing has been read but headers, configuration and the list of tuples."""
+    forecast = forecast_cache(plan)
     out.print("[bold]Recipe[/bold]")
     recipe = Table(box=None, pad_edge=False, header_style="dim")
     for header in ("value", "", "from"):
@@ -34,7 +35,6 @@ def print_plan(plan: Plan) -> None:
     sites = Table(box=None, pad_edge=False, header_style="dim")
     for header in ("sites", "count", "shape", "weights", "scores cached"):
         sites.add_column(header, justify="right" if header in ("count", "weights") else "left")
-    forecast = forecast_cache(plan)
     for row in _groups(plan, forecast):
         shapes = row["shape"].split(", ")
         shape = row["shape"] if len(shapes) <= MOST_SHAPES else f"{len(shapes)} shapes"

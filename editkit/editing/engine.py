@@ -56,7 +56,8 @@ def make_patch(plan: Plan, stage: Stage = silent) -> Patch:
             for site in plan.sites_of(tower)
         ]
         changes += manipulate(plan, tower, masks, partial(gather, run, tower, scored))
-    remember({**run.digests, files_key(plan.files.checkpoint): run.identity})
+    if plan.recipe.compute.cache:
+        remember({**run.digests, files_key(plan.files.checkpoint): run.identity})
     return Patch.create(plan.files.checkpoint, changes, describe_edit(run, sites))
 
 

@@ -77,9 +77,10 @@ class Cache:
             return
         path = self.path(kind, key)
         try:
+            room = self._room  # which counts what is there before this entry is
             replaced = path.stat().st_size if path.exists() else 0
             _write(path, arrays, json.dumps(notes))
-            self._room.add(path, replaced=replaced)
+            room.add(path, replaced=replaced)
         except (OSError, SafetensorError) as error:
             self._writable = False
             self._tell(f"The cache {self.root} cannot be written ({error}): this run goes on without it.")
