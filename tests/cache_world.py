@@ -47,6 +47,7 @@ MODULES: Mapping[str, str] = {
             return [ScorerSpec(name="louder", summary="louder", target="louder.scorer:Louder", options=LouderOptions)]
     """,
     "site-packages/louder/scorer.py": """
+        import loose_numbers
         from editkit.methods.scorers.pairs import PairScorer
         from louder import helper
 
@@ -98,6 +99,8 @@ MODULES: Mapping[str, str] = {
                 return ONE
     """,
     "loose/loose_helper.py": "ONE = 1",
+    "loose/loose_numbers/__init__.py": "TWO = 2",
+    "loose/loose_numbers/deep.py": "THREE = 3",
 }
 """`loose` belongs to no distribution and is not where distributions are installed: a package on PYTHONPATH."""
 

@@ -156,6 +156,7 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
     "a helper of the scorer": (append("site-packages/louder/helper.py"), {"scores"}),
     "a new module of the scorer's package": (append("site-packages/louder/more.py"), {"scores"}),
     "a compiled module of the scorer's package": (append("site-packages/louder/fast.abi3.so"), {"scores"}),
+    "what the scorer imports that is not installed": (append("loose/loose_numbers/deep.py"), {"scores"}),
     "the scorer's version": (release("editkit-louder"), {"scores"}),
     "the adapter": (append("site-packages/acme/adapter.py"), ALL),
     "a module deep in the adapter's package": (append("site-packages/acme/inner/deep.py"), ALL),

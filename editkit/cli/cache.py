@@ -15,7 +15,10 @@ app = typer.Typer(help="See and bound what is kept between runs: scores, embeddi
 
 @app.command("dir")
 def folder(json: Json = False) -> None:
-    """Print the cache's folder: EDITKIT_CACHE_DIR, or one below the user's cache folder."""
+    """Print the cache's folder.
+
+    It is EDITKIT_CACHE_DIR, or `editkit` in the user's cache folder.
+    """
     from editkit.files.cache_folder import cache_root
 
     emit_json({"folder": str(cache_root())}) if json else write_line(str(cache_root()))
@@ -23,7 +26,7 @@ def folder(json: Json = False) -> None:
 
 @app.command()
 def size(json: Json = False) -> None:
-    """Print how much the cache takes, and what it may take."""
+    """Print how much the cache takes, and how much it may."""
     from editkit.files.cache_folder import KINDS, cache_contents, cache_root, size_limit
 
     contents, limit = cache_contents(), size_limit()
@@ -65,7 +68,10 @@ def prune(
     to: Annotated[str | None, typer.Option(help="What may be left, such as 2GB. [default: EDITKIT_CACHE_SIZE]")] = None,
     json: Json = False,
 ) -> None:
-    """Remove scores, embeddings and moments, those used longest ago first, until the rest fit."""
+    """Remove what was used longest ago, until the rest fits.
+
+    That is scores, embeddings and moments; converted checkpoints stay.
+    """
     from editkit.files.eviction import prune_cache
 
     freed = prune_cache(to)
@@ -79,7 +85,10 @@ def clear(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Remove all that the cache holds, or all of one kind: it is computed again when it is needed."""
+    """Remove all that the cache holds, or one kind.
+
+    It is computed again when it is needed.
+    """
     from editkit.files.eviction import clear_cache
 
     freed = clear_cache(kind)

@@ -1,8 +1,8 @@
 """Which code made a result: the version of each distribution behind it, and a digest of every module that can matter.
 
-From a component this follows its own package, those of its class's bases, the plugins that its distribution requires,
-and editkit itself. A plain requirement counts by its version. What belongs to no distribution, such as a plugin in one
-file or a package on PYTHONPATH, counts by its content, and so does whatever of that kind it imports.
+From a component this follows its own package, those of its class's bases, the plugins that its distribution requires or
+imports, and editkit itself. A plain requirement counts by its version. What belongs to no distribution, such as a plugin
+in one file or a package on PYTHONPATH, counts by its content, wherever it is imported.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Codebase:
     """By plugin: the modules that its hooks and its components are in."""
     _digests: dict[frozenset[str], tuple[object, str]] = field(default_factory=dict)
     """Of packages: when their files were changed last, and their digest."""
+    _imports: dict[str, list[str]] = field(default_factory=dict)
 
     def note(self, plugin: str, module: str) -> None:
         """Add a module of a plugin."""
@@ -84,11 +85,17 @@ class Codebase:
         if distribution in found:
             return
         found[distribution] = self.of(distribution)
-        for name in _required(distribution) if distribution != OWN else ():  # whose libraries `versions` tells
+        if distribution == OWN:  # whose libraries `versions` tells
+            return
+        for name in _required(distribution):
             if name in self._roots:
                 self._add(name, found)
             elif version := _version(name):
                 found.setdefault(name, Code(name, version))
+        for root in sorted(self._roots[distribution]):
+            for module in self._imported(root):
+                if root_of(module) in self._owners or _is_loose(root_of(module)):
+                    self._follow(module, found)
 
     def _follow(self, module: str, found: dict[str, Code]) -> None:
         """Add what a module belongs to: a plugin, a library, or nothing but its own package and its imports."""
@@ -97,7 +104,7 @@ class Codebase:
             self._add(self._owners[root], found)
         elif _is_loose(root) and root not in found:
             found[root] = Code(root, "", self._digest(frozenset({root})))
-            for imported in _imports(root):
+            for imported in self._imported(root):
                 self._follow(imported, found)
         elif root not in sys.stdlib_module_names and root not in LIBRARIES.values():
             for name in _distributions(root):
@@ -119,6 +126,12 @@ class Codebase:
     @cached_property
     def _owners(self) -> dict[str, str]:
         return {root: name for name, roots in self._roots.items() for root in roots}
+
+    def _imported(self, root: str) -> list[str]:
+        """Return what the modules of a package import, which is looked up once, as digests are."""
+        if root not in self._imports:
+            self._imports[root] = sorted(_imports(root))
+        return self._imports[root]
 
     def _digest(self, roots: frozenset[str]) -> str | None:
         files = _files(roots)
