@@ -34,8 +34,7 @@ DISTRIBUTIONS: Mapping[str, tuple[str, ...]] = {
 
 MODULES: Mapping[str, str] = {
     "site-packages/louder/__init__.py": """
-        from editkit.components.hooks import hookimpl
-        from editkit.components.specs import Options, ScorerSpec
+        from editkit.plugin import Options, ScorerSpec, hookimpl
 
         EDITKIT_API = 1
 
@@ -63,8 +62,7 @@ MODULES: Mapping[str, str] = {
             return (unsafe.norm @ weight.abs().T) ** power, unsafe.norm
     """,
     "site-packages/acme/__init__.py": """
-        from editkit.components.hooks import hookimpl
-        from editkit.components.specs import AdapterSpec
+        from editkit.plugin import AdapterSpec, hookimpl
 
         EDITKIT_API = 1
 

@@ -1,8 +1,8 @@
 """Which code made a result: the version of each distribution behind it, and a digest of every module that can matter.
 
 From a component this follows its own package, those of its class's bases, the plugins that its distribution requires or
-imports, and editkit itself. A plain requirement counts by its version. What belongs to no distribution, such as a plugin
-in one file or a package on PYTHONPATH, counts by its content, wherever it is imported.
+imports, and editkit itself. A plain requirement counts by its version. What belongs to no distribution counts by its
+content, wherever a plugin imports it: a plugin in one file, a package on PYTHONPATH.
 """
 
 from __future__ import annotations
