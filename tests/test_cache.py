@@ -206,7 +206,7 @@ def test_a_full_disk_is_told_once_and_leaves_nothing_half_written(own_cache: Pat
     with full_disk():
         fill_failing(cache)
         remember({f"file {number}": "ab" * 32 for number in range(100)})
-    assert len(told) == 1 and str(own_cache) in told[0] and "goes on without it" in told[0]
+    assert len(told) == 1 and str(own_cache) in told[0] and "continues without it" in told[0]
     assert [path for path in own_cache.rglob("*") if path.is_file()] == []
 
 

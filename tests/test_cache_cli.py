@@ -238,7 +238,7 @@ def test_a_full_or_missing_cache_is_a_note_and_the_numbers_are_the_same(
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("EDITKIT_CACHE_DIR", str(tmp_path / "file"))
     ran = done(*edit, "-o", tmp_path / "without")
-    assert ran.err.count("cannot be written") == 1 and "this run goes on without it" in " ".join(ran.err.split())
+    assert ran.err.count("cannot be written") == 1 and "this run continues without it" in " ".join(ran.err.split())
     assert sha(tmp_path / "without" / "patch.safetensors") == sha(tmp_path / "whole" / "patch.safetensors")
     ran = done(*evaluate)
     assert ran.err.count("cannot be written") == 1 and ran.json == report

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import os
-import re
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,9 @@ from functools import cache, cached_property
 from hashlib import sha256
 from importlib import machinery, metadata, util
 from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
 from editkit.libraries import LIBRARIES
 
@@ -57,7 +59,7 @@ class Codebase:
 
     def of(self, plugin: str) -> Code:
         """Return the code of one plugin alone: a distribution's name, or what a single file is called."""
-        name = _canonical(plugin)
+        name = canonicalize_name(plugin)
         if name in self._roots:
             return Code(plugin, _version(name) or "", self._digest(frozenset(self._roots[name])))
         roots = {root_of(module) for module in self.modules.get(plugin, ())}
@@ -73,8 +75,8 @@ class Codebase:
         """
         found: dict[str, Code] = {}
         self._add(OWN, found)
-        if _canonical(plugin) in self._roots:
-            self._add(_canonical(plugin), found)
+        if canonicalize_name(plugin) in self._roots:
+            self._add(canonicalize_name(plugin), found)
         bases = getattr(made, "__mro__", type(made).__mro__)
         for module in (target.partition(":")[0], *self.modules.get(plugin, ()), *(base.__module__ for base in bases)):
             self._follow(module, found)
@@ -116,11 +118,11 @@ class Codebase:
         found: dict[str, set[str]] = {}
         for entry in metadata.entry_points(group="editkit"):
             if entry.dist is not None:
-                found.setdefault(_canonical(entry.dist.name), set()).add(root_of(entry.module))
+                found.setdefault(canonicalize_name(entry.dist.name), set()).add(root_of(entry.module))
         owned = set().union(*found.values())
         for plugin, modules in self.modules.items():  # it may have further packages, but not another plugin's
-            if _canonical(plugin) in found:
-                found[_canonical(plugin)] |= {root_of(module) for module in modules} - owned
+            if canonicalize_name(plugin) in found:
+                found[canonicalize_name(plugin)] |= {root_of(module) for module in modules} - owned
         return found
 
     @cached_property
@@ -229,17 +231,14 @@ def _imports(root: str) -> set[str]:
     return {name for name in found if root_of(name) != root and _spec(root_of(name)) is not None}
 
 
-def _canonical(distribution: str) -> str:
-    return re.sub(r"[-_.]+", "-", distribution).lower()
-
-
 def _required(distribution: str) -> list[str]:
     """Return the names of what a distribution requires, its extras too: what is not installed counts for nothing."""
-    try:
-        lines = metadata.requires(distribution) or []
-    except metadata.PackageNotFoundError:
-        return []
-    return [_canonical(match[0]) for line in lines if (match := re.match(r"[A-Za-z0-9][\w.-]*", line))]
+    found: list[str] = []
+    with suppress(metadata.PackageNotFoundError):
+        for line in metadata.requires(distribution) or []:
+            with suppress(InvalidRequirement):
+                found.append(canonicalize_name(Requirement(line).name))
+    return found
 
 
 def _version(distribution: str) -> str | None:

@@ -83,7 +83,7 @@ class Cache:
             room.add(path, replaced=replaced)
         except (OSError, SafetensorError) as error:
             self._writable = False
-            self._tell(f"The cache {self.root} cannot be written ({error}): this run goes on without it.")
+            self._tell(f"The cache {self.root} cannot be written ({error}): this run continues without it.")
 
     @cached_property
     def _room(self) -> Room:

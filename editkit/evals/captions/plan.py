@@ -143,7 +143,7 @@ class Settings(Identity):
         """Return the first setting in which a file differs: its name, the file's value, the one asked for.
 
         Args:
-            device: also compared, where a run is to go on with the file.
+            device: also compared, where a run is to continue the file.
         """
         held, asked = _flat(header), _flat(self.facts | ({} if device is None else {"device": device}))
         if self.prompt is None:
