@@ -281,3 +281,15 @@ def test_each_site_is_cut_on_its_own() -> None:
 def test_an_unknown_selector_is_named_with_the_closest() -> None:
     with pytest.raises(PluginError, match="Unknown selector 'adaptve'. Did you mean 'adaptive'"):
         select("adaptve", torch.ones(2, 2))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("selector", "options"),
+    [("adaptive", {}), ("topk", {}), ("global", {}), ("units", {}), ("threshold", {"above": 0.0})],
+)
+def test_a_score_that_is_not_finite_is_an_error(selector: str, options: dict[str, Any], bad: float) -> None:
+    scores = torch.ones(4, 6)
+    scores[1, 2] = bad
+    with pytest.raises(ScoreError, match="not all finite numbers"):
+        select(selector, scores, **options)

@@ -22,13 +22,10 @@ from editkit.models.find import find_adapter
 from editkit.models.site_tensors import outputs_of, weight_of
 from editkit.patch.change import Change
 from editkit.patch.patch import Patch
+from editkit.testing.contract import require
 
 Embed = Callable[[Tower, Sequence[Any]], Tensor]
 """Raw items of a tower, captions or RGB images -> embeddings [B, D], normalised or not."""
-
-
-class BreachError(Exception):
-    """What a clause found."""
 
 
 @dataclass
@@ -153,12 +150,6 @@ def distance_from_map(model: Model, site: Site, x: Tensor, y: Tensor) -> float:
         bias = model.parameter(site.bias).detach()
         expected.append(plain + (bias if site.rows is None or len(bias) == site.shape[0] else bias[slice(*site.rows)]))
     return min(relative(outputs_of(y, site), one) for one in expected)
-
-
-def require(holds: bool, found: str) -> None:
-    """Raise what was found unless a promise holds."""
-    if not holds:
-        raise BreachError(found)
 
 
 def require_close(found: Tensor, expected: Tensor, bound: float, what: str) -> None:

@@ -22,13 +22,11 @@ from editkit.components.host import Host
 from editkit.components.load import default_host
 from editkit.components.site import TOWERS, Site, Tower, match_targets
 from editkit.components.specs import AdapterSpec
-from editkit.errors import EditkitError, one_line
 from editkit.models.find import find_adapter
 from editkit.models.observe import observe
 from editkit.models.site_tensors import weight_of
 from editkit.models.variants import Variant, applied
 from editkit.testing.adapter_case import (
-    BreachError,
     Case,
     Embed,
     distance_from_map,
@@ -37,18 +35,14 @@ from editkit.testing.adapter_case import (
     inputs_of,
     noise,
     relative,
-    require,
     require_close,
     require_embeddings,
 )
+from editkit.testing.contract import hold, require
 
 CAPTIONS = ("a dog", "Stop! A red bicycle leans against the old brick wall!", "two people share a meal at night")
 SAME, SAME_FUNCTION, SAME_IN_HALF = 1e-6, 1e-5, 5e-2
 """The same operations; the same function, computed otherwise; and a rounding to 8 bits (bfloat16) along all layers."""
-
-
-class ContractError(EditkitError):
-    """A clause of the contract that an adapter breaks: the clause with what was found, then what it promises."""
 
 
 def check_adapter(
@@ -77,13 +71,7 @@ def check_adapter(
     given: dict[Tower, Sequence[Any]] = {"text": texts, "vision": noise() if images is None else images}
     with TemporaryDirectory() as folder:
         case = Case(adapter, str(source), given, library, host or default_host(), Path(folder))
-        for clause in CLAUSES:
-            try:
-                clause(case)
-            except Exception as error:  # the adapter's own code and its libraries raise what they like
-                found = str(error) if isinstance(error, BreachError) else one_line(error)
-                name, promise = clause.__name__.replace("_", " "), " ".join((clause.__doc__ or "").split())
-                raise ContractError(f"Adapter '{adapter}' breaks '{name}' on {source}: {found}", promise) from error
+        hold(f"Adapter '{adapter}'", CLAUSES, case, place=f" on {source}")
 
 
 def the_source_leads_to_it(case: Case) -> None:

@@ -16,7 +16,7 @@ from editkit.components.protocols import SelectionContext
 from editkit.components.site import Site
 from editkit.errors import ScoreError
 from editkit.methods.selectors.options import GlobalOptions, count_of
-from editkit.methods.selectors.per_site import top
+from editkit.methods.selectors.per_site import require_finite, top
 
 
 class Global:
@@ -29,8 +29,10 @@ class Global:
         """Return masks [O, I]; that of a site with low scores may be empty.
 
         Raises:
-            ScoreError: the scores of all sites are zero.
+            ScoreError: the scores of all sites are zero, or one is not finite.
         """
+        for site, values in scores.items():
+            require_finite(values, site)
         joined = torch.cat([values.flatten() for values in scores.values()])  # [n]
         if not bool(joined.any()):
             raise ScoreError(

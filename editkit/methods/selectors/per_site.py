@@ -19,7 +19,7 @@ SomeOptions = TypeVar("SomeOptions", bound=Options)
 def per_site(choose: Callable[[Tensor, SomeOptions], Tensor]) -> type[Any]:
     """Make a selector of `choose(scores [O, I], options) -> bool [O, I]`, which sees one site at a time.
 
-    The selector raises ScoreError, naming the site, if its scores are all zero.
+    The selector raises ScoreError, naming the site, if its scores are all zero or not finite.
     """
 
     class PerSite:
@@ -42,12 +42,26 @@ def require_choice(scores: Tensor, site: Site) -> None:
     """Check that the scores tell weights apart at all.
 
     Raises:
-        ScoreError: every score of the site is zero.
+        ScoreError: every score of the site is zero, or one is not finite.
     """
+    require_finite(scores, site)
     if not bool(scores.any()):
         raise ScoreError(
             f"All {site.size} scores of {site.name} are zero, so nothing tells its weights apart.",
             "Leave the site out of the targets, or check that safe and unsafe samples differ.",
+        )
+
+
+def require_finite(scores: Tensor, site: Site) -> None:
+    """Check that the scores can be ranked; the engine's own always can.
+
+    Raises:
+        ScoreError: a score is NaN or infinite.
+    """
+    if not bool(torch.isfinite(scores).all()):
+        raise ScoreError(
+            f"Scores of {site.name} are not all finite numbers, so they cannot be ranked.",
+            "This is a defect of the scorer: tell its author.",
         )
 
 
