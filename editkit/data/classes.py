@@ -24,7 +24,7 @@ from editkit.errors import DataError
 from editkit.files.digests import digest_of, fingerprint_of
 
 LabelledRow = tuple[str, ImageSource | None, int, str]
-"""Where an error message finds it, the image, its class index and its id."""
+"""How error messages locate it, the image, its class index and its id."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ AnyData = TupleSet | ClassSet | ClassSets
 
 
 class Dataset(Protocol):
-    """Built as `Dataset(options)`; nothing is read by that."""
+    """Built as `Dataset(options)`, which reads nothing."""
 
     def load(self, split: str) -> AnyData:
         """Read a split: what there is, and by name what had to be left out. Images are opened later.

@@ -165,7 +165,7 @@ class TupleSet:
         return found
 
     def _with_items(self, items: Sequence[Item]) -> TupleSet:
-        """Narrow to `items`, forgetting what was noted of tuples that were not drawn."""
+        """Narrow to `items`, dropping what was noted about tuples that were not drawn."""
         passed_over = {item.id for item in self.items} - {item.id for item in items}
         left_out = tuple(entry for entry in self.left_out if entry.id not in passed_over)
         return replace(self, items=tuple(items), left_out=left_out)

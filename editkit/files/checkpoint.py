@@ -27,7 +27,7 @@ class Checkpoint:
     """The weights in a folder, as facts: what is where. Opening one reads headers only.
 
     `files` are the shards and `index` their index, if any. `others` travel with an edited copy; `left_out` must not,
-    because they are the same weights once more, unedited.
+    because they hold the same weights again, unedited.
     """
 
     root: Path

@@ -38,7 +38,7 @@ def fetch_files(name: str, files: Sequence[str], enough: Callable[[Path], bool])
         enough: whether a folder holds what is needed of them; asked of the cache before the hub is.
 
     Returns:
-        None where nothing can be had: no such model, or no way to ask.
+        None where nothing was found: no such model, or no way to reach the hub.
     """
     from huggingface_hub import snapshot_download
 

@@ -1,4 +1,4 @@
-"""A model folder: which of its files travel with the weights, and which are the same weights once more."""
+"""A model folder: which of its files travel with the weights, and which hold the same weights again."""
 
 from __future__ import annotations
 

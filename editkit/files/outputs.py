@@ -37,7 +37,7 @@ def around(output: Path, places: Sequence[Path]) -> Path | None:
 
 @contextmanager
 def new_folder(output: Path, *, apart_from: Sequence[Path] = ()) -> Iterator[Path]:
-    """Give a temporary folder to write into, which becomes `output` when the block ends well.
+    """Yield a temporary folder to write into, which becomes `output` if the block succeeds.
 
     On any error, Ctrl-C included, it is removed, and so are the parents of `output` that were made for it.
 
@@ -68,7 +68,7 @@ def new_folder(output: Path, *, apart_from: Sequence[Path] = ()) -> Iterator[Pat
 
 
 def _make_partial(output: Path) -> Path:
-    """Make `.<name>.partial-<pid>`, or that with a number where another run's remains are in the way."""
+    """Make `.<name>.partial-<pid>`, with a number added where an earlier run left one behind."""
     for number in range(1000):
         partial = output.with_name(f".{output.name}.partial-{os.getpid()}" + (f"-{number}" if number else ""))
         with suppress(FileExistsError):
@@ -78,7 +78,7 @@ def _make_partial(output: Path) -> Path:
 
 
 def _sync(folder: Path) -> None:
-    """Push every file to the disk before the rename: after a power cut a named folder is a whole one."""
+    """Flush every file to disk before the rename: after a power cut, a folder with its final name is complete."""
     entries = sorted(folder.rglob("*"))
     in_threads(_sync_file, [entry for entry in entries if entry.is_file()])
     for entry in (*(entry for entry in entries if entry.is_dir()), folder):
@@ -116,7 +116,7 @@ class FileTaken(OutputError):
 
 
 def check_new_file(path: Path) -> None:
-    """Refuse a file that exists, before long work whose result it is to hold.
+    """Refuse a file that exists, before starting the long work whose result it would hold.
 
     Raises:
         OutputError: it exists.
@@ -127,7 +127,7 @@ def check_new_file(path: Path) -> None:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Give a temporary file to write, which becomes `path` when the block ends well; on any error nothing is left.
+    """Yield a temporary file to write, which becomes `path` if the block succeeds; on any error nothing is left.
 
     Raises:
         OutputError: `path` exists, the disk is full, or the place cannot be written.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from editkit.files.checkpoint import Checkpoint
 
 MOST = 1 << 18
-"""So many are kept, those that were remembered last: 50 MB."""
+"""How many are kept, the most recent ones: 50 MB."""
 
 
 def remembered_digests() -> dict[str, str]:

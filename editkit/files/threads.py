@@ -14,9 +14,9 @@ Result = TypeVar("Result")
 def in_threads(
     work: Callable[[Item], Result], items: Sequence[Item], done: Callable[[int], None] | None = None
 ) -> list[Result]:
-    """Return `work` of every item, in their order; `done(1)` is called after each, in the calling thread.
+    """Return `work(item)` for every item, in order; `done(1)` is called after each, in the calling thread.
 
-    On an error, or on Ctrl-C, what was not started yet never is.
+    On an error, or on Ctrl-C, work that has not started is dropped.
     """
     results = []
     pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))

@@ -64,7 +64,7 @@ def named_weights(root: Path, files: Sequence[str]) -> WeightSet:
 
 
 def refuse_archive(path: Path) -> None:
-    """Raise ModelError for a torch archive, also where its name does not say so: by its first bytes, zip or pickle."""
+    """Raise ModelError for a torch archive, even where its name does not say so: its first bytes do, zip or pickle."""
     with path.open("rb") as stream:
         magic = stream.read(4)
     if path.name.endswith(ARCHIVE_SUFFIXES) or magic == ZIP or magic[:2] in PICKLES:
@@ -80,7 +80,7 @@ def _candidates(root: Path) -> tuple[list[str], list[str]]:
 
 
 def _without_shards(root: Path, names: list[str]) -> list[str]:
-    """Drop the files that an index among `names` speaks for: alone they are not a set of weights."""
+    """Drop the files that an index among `names` lists: on their own they are not a set of weights."""
     shards = {shard for name in names if name.endswith(INDEX) for shard in _weight_map(root, name).values()}
     return [name for name in names if name not in shards]
 

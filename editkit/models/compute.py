@@ -95,7 +95,7 @@ def require_autocast(name: str, device: str) -> None:
     dtype = getattr(torch, name)
     made = None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # where torch knows no such autocast it says so, and goes on without
+        warnings.simplefilter("ignore")  # where torch has no such autocast, it warns and continues without
         try:
             with torch.autocast(torch.device(device).type, dtype):
                 one = torch.ones(1, 1, device=device)

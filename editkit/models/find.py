@@ -35,7 +35,7 @@ def find_adapter(source: str, host: Host) -> AdapterSpec:
     folder = local_folder(source)
     if family := _model_type(folder):
         fitting = [spec for spec in adapters if family in spec.model_types]
-    else:  # of several that are marked, the one that asks for most
+    else:  # of several that match, the most specific
         fitting = sorted((spec for spec in adapters if _is_marked(folder, spec)), key=lambda spec: -len(spec.keys))
     if not fitting:
         raise _unknown(source, folder, family, adapters)

@@ -52,10 +52,10 @@ class Loaded:
         """Return normalised float32 embeddings [n, D] of n images or image files, on the CPU.
 
         Args:
-            batch_size: images per forward pass; fewer where the memory does not suffice.
+            batch_size: images per forward pass; fewer where memory runs out.
 
         Raises:
-            ModelError: the vision tower is not loaded, or the memory does not suffice for one image.
+            ModelError: the vision tower is not loaded, or there is not enough memory for one image.
             DataError: a file cannot be read, or there is no image.
         """
         self._require("vision", images)
@@ -84,7 +84,7 @@ class Loaded:
     def scores(
         self, images: Sequence[Image.Image | str | Path], texts: Sequence[str], *, batch_size: int = 32
     ) -> Tensor:
-        """Return what the model says of each of N images with each of M captions, [N, M] float32, on the CPU.
+        """Return what the model makes of each of N images with each of M captions, [N, M] float32, on the CPU.
 
         That is what its family shows: CLIP's logits, SigLIP's probabilities.
 

@@ -13,7 +13,7 @@ def require_joint_space(files: ModelFiles, sites: Sequence[Site], why: str) -> N
     """Check that a model has both towers, and one space for their embeddings.
 
     Raises:
-        ModelError: it has not; says so after `why` it is needed.
+        ModelError: it does not; the message begins with `why` they are needed.
     """
     if reason := why_no_joint_space(files, sites):
         raise ModelError(

@@ -50,21 +50,21 @@ REMEDY = "Compute with --dtype bfloat16 or --autocast bfloat16, on another --dev
 
 
 class OutOfMemoryError(ModelError):
-    """The memory did not suffice; what the attempt held is free again."""
+    """There was not enough memory; what the attempt held is free again."""
 
 
 @dataclass
 class Batches:
-    """How many items the passes of one run take at once: as many as asked for, until the memory does not suffice."""
+    """How many items the passes of one run take at once: as many as asked for, until memory runs out."""
 
     compute: Compute
     """With the batch size that fits, as far as is known."""
     stage: Stage
     halved: list[dict[str, Any]] = field(default_factory=list)
-    """The passes that ran out of memory, and the batch size that each was begun anew with: part of the record."""
+    """The passes that ran out of memory, and the batch size that each was started again with: part of the record."""
 
     def run_smaller(self, what: str, items: int, attempt: Callable[[Compute], Result]) -> Result:
-        """Return what `attempt` returns, called with smaller and smaller batches while the memory does not suffice.
+        """Return what `attempt` returns, called with smaller and smaller batches while there is not enough memory.
 
         The size found is kept for the passes that follow.
 
@@ -91,16 +91,16 @@ class Batches:
 
 
 def free_on_oom(call: Callable[[], Result]) -> Result:
-    """Call, and if the memory does not suffice, free what the call held before anything else happens.
+    """Call, and if there is not enough memory, free what the call held before anything else happens.
 
     Weights that are exchanged around a call can then be put back whatever its size was.
 
     Raises:
-        OutOfMemoryError: the memory did not suffice.
+        OutOfMemoryError: there was not enough memory.
     """
     try:
         return call()
-    except Exception as error:  # which of them are about memory is told by `_shortage`; all others go on as they are
+    except Exception as error:  # `_shortage` tells which are about memory; all others are raised as they are
         shortage = _shortage(error)
         if shortage is None:
             raise
@@ -109,7 +109,7 @@ def free_on_oom(call: Callable[[], Result]) -> Result:
 
 
 def _shortage(error: BaseException) -> str | None:
-    """Return what could not be had, in a sentence; None: the error is about something else."""
+    """Say in a sentence what could not be allocated; None: the error is about something else."""
     if isinstance(error, OutOfMemoryError):
         return error.problem
     text = str(error)

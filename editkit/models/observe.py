@@ -71,7 +71,7 @@ class Observer(TorchFunctionMode):
         """Check that each site ran once since the last call.
 
         Raises:
-            SiteError: a site ran never, or several times, in one forward pass.
+            SiteError: a site did not run, or ran several times, in one forward pass.
         """
         for site, runs in self._runs.items():
             if runs != 1:

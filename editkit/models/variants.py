@@ -1,7 +1,7 @@
 """Edited models that exist in memory only: a base model with patches laid over it, one at a time.
 
 Several variants share one loaded model and one decoding of the images: before each forward pass the changed
-elements are exchanged, and put back after it, which costs next to nothing beside the pass.
+elements are swapped in, and put back after it, which costs next to nothing beside the pass.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Variant:
 
 @contextmanager
 def applied(model: Model, variant: Variant, keys: Sequence[str]) -> Iterator[None]:
-    """Lay the variant's changes to the tensors `keys` over the live model; the exact old values return afterwards."""
+    """Lay the variant's changes to tensors `keys` over the live model; the exact old values are restored afterwards."""
     undo: list[tuple[Tensor, Tensor | slice, Tensor]] = []
     try:
         with torch.no_grad():

@@ -23,18 +23,18 @@ class Content:
 
 
 class LazyImage(ImageBytes):
-    """An encoded image whose bytes are read when they are asked for, so that a large set costs as much as its names."""
+    """An encoded image whose bytes are read when asked for, so a large set takes no more memory than its names."""
 
     _read: Callable[[], bytes]
 
     def __init__(self, name: str, read: Callable[[], bytes]) -> None:
-        """Keep a name, and a function that worker processes can be sent."""
+        """Keep a name, and a function that can be sent to worker processes."""
         object.__setattr__(self, "name", name)  # the base is frozen
         object.__setattr__(self, "_read", read)
 
     @property
     def data(self) -> bytes:
-        """The bytes, read anew each time."""
+        """The bytes, read from the disk each time."""
         return self._read()
 
 

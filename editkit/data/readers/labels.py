@@ -45,7 +45,7 @@ class Labels:
 
 
 def table_rows(path: Path) -> Iterator[tuple[str, ImageSource | None, str]]:
-    """Yield where an error message finds a row, its image, and its label as written.
+    """Yield how error messages locate a row, its image, and its label as written.
 
     Raises:
         DataError: an unreadable table, a missing column, an empty label.

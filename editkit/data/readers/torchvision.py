@@ -43,7 +43,7 @@ def read_torchvision(
         prefix = "".join(f"{value}/" for value in values)
         found, of_part = _read(getattr(datasets, dataset), root, {**arguments, **chosen})
         names |= dict.fromkeys(of_part)
-        # sorted: SUN397 comes in the order of the disk
+        # sorted: SUN397 comes in the file system's order
         rows += sorted(((image, name, f"{prefix}{where}") for image, name, where in found), key=lambda row: row[2])
     return labelled(rows, tuple(sorted(names)) if each else tuple(names))
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 UNWANTED = "not asked for"
-"""Why a set is missing that nobody wanted."""
+"""The reason given for a set that `--sets` leaves out."""
 
 _FORM = ConfigDict(frozen=True, extra="forbid")
 
@@ -63,7 +63,7 @@ class SetFacts(BaseModel):
 
     @property
     def origin(self) -> str:
-        """Where it can be had."""
+        """Where it can be obtained."""
         return self.source or f"https://huggingface.co/datasets/clip-benchmark/{self.hub}: {self.hub}/"
 
 

@@ -24,7 +24,7 @@ from editkit.errors import DataError, EditkitError, did_you_mean
 
 @dataclass(frozen=True)
 class NamedSet:
-    """One set with what the profile says of it, and what of that does not hold."""
+    """One set, what the profile says about it, and what of that does not hold here."""
 
     facts: SetFacts
     data: ClassSet
@@ -130,7 +130,7 @@ def read_set(facts: SetFacts, root: Path) -> Content:
     """Read a set in the first of its layouts that is there.
 
     Raises:
-        DataError: it lies there in none of them, or cannot be read.
+        DataError: it is there in none of them, or cannot be read.
         InstallError: its reader needs a library that is not installed.
     """
     for layout in facts.ways():
@@ -159,7 +159,7 @@ def read_layout(layout: DiskLayout, base: Path) -> Content:
 
 
 def _differences(facts: SetFacts, data: ClassSet) -> tuple[str, ...]:
-    """Say where a copy is not the set that others report on."""
+    """Say how a copy differs from the set that others report on."""
     here: Mapping[str, tuple[int, int]] = {
         "images": (len(data.ids) + len(data.left_out), facts.images),
         "classes": (len(data.classes), facts.classes),

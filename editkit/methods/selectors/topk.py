@@ -2,7 +2,7 @@
 
     k = n - int((1 - fraction) n)
 
-Within a row is how Wanda compares (Sun et al., 2023).
+Wanda compares within a row (Sun et al., 2023).
 """
 
 from __future__ import annotations

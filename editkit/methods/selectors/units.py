@@ -4,7 +4,7 @@
     u[o] = mean or max over i of score[o, i]        axis outputs
     k    = n - int((1 - fraction) n), n units
 
-An input column is everything that one unit before the site says, an output row everything that makes one after it.
+An input column is everything that a unit before the site contributes, an output row all that makes up one after it.
 """
 
 from __future__ import annotations
