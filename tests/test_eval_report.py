@@ -110,6 +110,8 @@ def test_hits_of_other_items_or_metrics_are_refused() -> None:
         report(base, Subject("other", None, {"GS": base.hits["GS"]}, base.knowledge))
     with pytest.raises(DataError, match="needs a model"):
         report()
+    with pytest.raises(DataError, match="GS is measured by 2 evaluations"):
+        report(Subject("base", None, base.hits, {"GS": base.hits["GS"]}))
 
 
 def test_a_change_is_measurable_when_interval_and_exact_test_agree() -> None:

@@ -5,7 +5,8 @@ Every evaluation of embeddings shares this code, so a number always comes with i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -107,6 +108,7 @@ def build_report(
     for measured in (own, *beside):
         for variant in variants:
             _check(measured, variant.name, variants[0].name)
+    _require_each_once(metric for one in (own, *beside) for metric in one.hits[variants[0].name])
     members = _members(own.groups)
     rows = {variant.name: _row(variant, variants[0], own, beside, members) for variant in variants}
     chance: dict[str, dict[str, float]] = {}
@@ -182,6 +184,15 @@ def _members(groups: Sequence[str]) -> dict[str, Integers]:
     """The item indices of each concept, concepts in alphabetical order."""
     names, which = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     return {str(name): np.flatnonzero(which == place) for place, name in enumerate(names)}
+
+
+def _require_each_once(metrics: Iterable[str]) -> None:
+    for metric, count in Counter(metrics).items():
+        if count > 1:
+            raise DataError(
+                f"{metric} is measured by {count} evaluations that stand side by side",
+                "Name in `Beside.metrics` those metrics of the other evaluation that are to be shown.",
+            )
 
 
 def _check(measured: Measured, model: str, base: str) -> None:

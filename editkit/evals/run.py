@@ -42,6 +42,8 @@ def run_evaluation(asked: Request, host: Host, stage: Stage = silent) -> Evaluat
     device = require_compute(recipe.compute)  # now: the cache may make the model unnecessary
     data = load_items(spec, recipe)
     adapter, files = open_model(recipe.model, host)
+    if spec.form == "embeddings":
+        require_joint_space(files, adapter.sites(files), f"`{asked.evaluation}` compares images with captions")
     with_controls = spec.controls if asked.controls is None else asked.controls
     context = EvaluationContext(
         name=asked.evaluation,
@@ -67,10 +69,10 @@ def run_evaluation(asked: Request, host: Host, stage: Stage = silent) -> Evaluat
 
 def _from_embeddings(context: EvaluationContext, asked: Request) -> Report:
     """Measure by embeddings of all variants from one pass over the data."""
-    recipe, files = context.recipe, context.files
-    sites = context.adapter.sites(files)
-    require_joint_space(files, sites, f"`{context.name}` compares images with captions")
-    encoder = Encoder(context.adapter, files, context.model_identity, recipe.compute, context.device, context.stage)
+    recipe = context.recipe
+    encoder = Encoder(
+        context.adapter, context.files, context.model_identity, recipe.compute, context.device, context.stage
+    )
     own = Prepared.of(context.choice)
     facts: dict[str, Metric] = {}
     if isinstance(context.data, TupleSet):
