@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from editkit.api.judge import judge
     from editkit.api.results import Results, results
     from editkit.api.show import Shown, show
+    from editkit.components.load import load_host
     from editkit.evals.judges.run import Judged
     from editkit.evals.keep import Kept
     from editkit.files.cache_folder import cache_contents, cache_root
@@ -71,6 +72,7 @@ __all__ = [
     "list_recipes",
     "load",
     "load_captioner",
+    "load_host",
     "plan",
     "prune_cache",
     "results",
@@ -88,6 +90,7 @@ _LAZY = {
     "editkit.api.judge": ("judge",),
     "editkit.api.results": ("Results", "results"),
     "editkit.api.show": ("Shown", "show"),
+    "editkit.components.load": ("load_host",),
     "editkit.evals.judges.run": ("Judged",),
     "editkit.evals.keep": ("Kept",),
     "editkit.files.cache_folder": ("cache_contents", "cache_root"),

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from editkit.libraries import explain_import_failure
+
 if TYPE_CHECKING:
     from editkit.components.hooks import hookimpl
     from editkit.components.inputs import Inputs
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
         SelectionContext,
         Selector,
         State,
+        WeightScorer,
     )
     from editkit.components.site import ROLES, TOWERS, Role, Site, Tower
     from editkit.components.specs import (
@@ -154,6 +157,7 @@ __all__ = [
     "Verdict",
     "Visu",
     "VisuOptions",
+    "WeightScorer",
     "change_of",
     "converted_file",
     "converted_folder",
@@ -189,7 +193,7 @@ _HOMES = {
     "editkit.components.protocols": (
         "Adapter BatchGradientScorer Captioner CaptioningAdapter LossEmbeddings ManipulationContext "
         "Manipulator Model ModelFiles NotingScorer SampleGradientScorer Scorer SelectionContext Selector "
-        "State "
+        "State WeightScorer "
     ),
     "editkit.components.inputs": "Inputs",
     "editkit.components.statistics": "EmbeddingMoments Moments",
@@ -223,10 +227,18 @@ _MODULES = {name: module for module, names in _HOMES.items() for name in names.s
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name's module when it is first asked for."""
-    if name in _MODULES:
+    """Import a name's module when it is first asked for.
+
+    Raises:
+        InstallError: it needs a library that is not installed.
+    """
+    if name not in _MODULES:
+        raise AttributeError(f"module 'editkit.plugin' has no attribute '{name}'")
+    try:
         return getattr(import_module(_MODULES[name]), name)
-    raise AttributeError(f"module 'editkit.plugin' has no attribute '{name}'")
+    except ImportError as error:
+        explain_import_failure(error)
+        raise
 
 
 def __dir__() -> list[str]:

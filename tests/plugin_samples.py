@@ -122,13 +122,13 @@ BROKEN = {
     "no hook": (HEAD, "has no hook, so it brings nothing."),
     "words": (
         GOOD.format(scorer="seer").replace('needs="weights"', 'needs="images"'),
-        "scorer 'seer' of editkit-broken has needs = 'images': Input should be 'weights', 'inputs', ",
+        "Scorer 'seer' of editkit-broken has needs = 'images': Input should be 'weights', 'inputs', ",
     ),
     "a word for a set": (
         bringing(
             "editkit_manipulators", "ManipulatorSpec(name='mover', summary='', target='a:b', needs='mean-inputs')"
         ),
-        "manipulator 'mover' of editkit-broken has needs = 'mean-inputs': Input should be a valid frozenset.",
+        "Manipulator 'mover' of editkit-broken has needs = 'mean-inputs': Input should be a valid frozenset.",
     ),
     "misspelt field": (
         bringing("editkit_selectors", "SelectorSpec(name='x', summary='', target='a:b', other_scorer=None)"),
@@ -136,28 +136,28 @@ BROKEN = {
     ),
     "no function": (
         bringing("editkit_selectors", "SelectorSpec(name='x', summary='', target='a:b', other_scorers={'a': {}})"),
-        "selector 'x' of editkit-broken has other_scorers = {'a': {}}: Input should be callable.",
+        "Selector 'x' of editkit-broken has other_scorers = {'a': {}}: Input should be callable.",
     ),
     "a function that takes something else": (
         bringing("editkit_manipulators", "ManipulatorSpec(name='x', summary='', target='a:b', check_site=lambda s: 1)"),
-        "manipulator 'x' of editkit-broken has a function check_site that does not take 2 arguments",
+        "Manipulator 'x' of editkit-broken has a function check_site that does not take 2 arguments",
     ),
     "a function that returns something else": (
         bringing("editkit_manipulators", "ManipulatorSpec(name='x', summary='', target='a:b', sequential=lambda o: 1)"),
-        "manipulator 'x' of editkit-broken: sequential returned 1: Input should be a valid boolean.",
+        "Manipulator 'x' of editkit-broken: `sequential` returned 1: Input should be a valid boolean.",
     ),
     "a function that names no component": (
         bringing(
             "editkit_selectors",
             "SelectorSpec(name='x', summary='', target='a:b', other_scorers=lambda o: {'a': 'wanda'})",
         ),
-        "selector 'x' of editkit-broken: other_scorers returned {'a': 'wanda'}, where ['a']: Input should be",
+        "Selector 'x' of editkit-broken: `other_scorers` returned {'a': 'wanda'}, where ['a']: Input should be",
     ),
     "a function that fails": (
         bringing(
             "editkit_manipulators", "ManipulatorSpec(name='x', summary='', target='a:b', sequential=lambda o: 1 / 0)"
         ),
-        "manipulator 'x' of editkit-broken: sequential failed: ZeroDivisionError: division by zero.",
+        "Manipulator 'x' of editkit-broken: `sequential` failed: ZeroDivisionError: division by zero",
     ),
     "signature": (
         HEAD

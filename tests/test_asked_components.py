@@ -177,12 +177,27 @@ def test_what_is_asked_for_comes_from_the_host_that_was_handed_over(file: Path, 
         edit(default_host(), stage, tmp_path / "other", manipulator="negate", **given)
 
 
+def test_only_what_the_public_calls_falls_back_on_the_plugins_that_are_installed() -> None:
+    room = Path(editkit.__file__).parent
+    callers = {path.relative_to(room) for path in room.rglob("*.py") if "default_host()" in path.read_text()}
+    public = {Path("models/in_memory.py"), Path("models/captioner.py"), Path("components/load.py")}
+    assert {path for path in callers - public if path.parts[0] not in ("api", "cli", "testing")} == set()
+
+
 @pytest.mark.parametrize(
     ("selector", "manipulator", "said"),
     [
-        ("both", "clash", "manipulator 'clash' asks for scores under the label 'size', which is that of another"),
-        ("shares", "main", "manipulator 'main' asks for scores under the label 'scorer', which is that of another"),
-        ("nameless", "negate", "selector 'nameless' of asking asks for a scorer under the label 'size' without a name"),
+        (
+            "both",
+            "clash",
+            "Manipulator 'clash' of asking asks for scores under the label 'size', which is that of another",
+        ),
+        (
+            "shares",
+            "main",
+            "Manipulator 'main' of asking asks for scores under the label 'scorer', which is that of another",
+        ),
+        ("nameless", "negate", "Selector 'nameless' of asking asks for a scorer under the label 'size' without a name"),
         ("forward", "negate", "Selector 'both' asks for other scores itself, which 'forward' cannot give it"),
     ],
 )
@@ -233,5 +248,5 @@ def test_functions_of_options_that_have_to_be_given_are_checked_when_they_are(pl
     )
     host = load_host((path,))
     choice = host.choose(ManipulatorSpec, "late", {"amount": 2.0}, "manipulator")
-    with pytest.raises(PluginError, match="manipulator 'late' of required: sequential returned 2.0: Input should be"):
+    with pytest.raises(PluginError, match="Manipulator 'late' of required: `sequential` returned 2.0: Input should be"):
         choice.asks("sequential")

@@ -123,6 +123,7 @@ def limited(tmp_path_factory: pytest.TempPathFactory) -> Limited:
     commands["too large"] = ["edit", *TOO_LARGE, *common, "-o", folder / "too large"], MARGIN
     given = [([str(part) for part in arguments], margin) for arguments, margin in commands.values()]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(2**20)}
+    environment["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     arguments = [sys.executable, "-c", LIMITED]
     pipes: dict[str, Any] = {"input": json.dumps(given), "capture_output": True, "text": True}
     ran = subprocess.run(arguments, env=environment, cwd=folder, **pipes)

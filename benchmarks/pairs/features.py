@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from editkit.components.choice import Choice
+from editkit.components.host import Host
 from editkit.components.load import default_host
 from editkit.components.protocols import Model
 from editkit.components.site import TOWERS, Site, Tower
@@ -74,14 +74,14 @@ def read_features(model: str, stage: Stage) -> Features:
     """Run both towers of a model over the demo's tuples of all splits, once."""
     host = default_host()
     spec = find_adapter(model, host)
-    adapter = spec.load()()
+    adapter = host.adapter(spec)
     files = adapter.open(model)
     sites = {site.tower: site for site in adapter.sites(files) if site.role == "proj"}
     live = load_model(adapter, files, TOWERS, device="cpu", dtype="float32", stage=stage)
     with stage("reading features", len(SPLITS)) as advance:
         tuples = {}
         for split in SPLITS:
-            tuples[split] = _tuples(live, sites, split)
+            tuples[split] = _tuples(live, sites, split, host)
             advance(1)
     prompts = [(TEMPLATE.format(name),) for name in ALL_OBJECTS]
     pooled = _pooled(live, sites["text"], text_batches(live, prompts, batch_size=BATCH), len(prompts), 1)
@@ -89,9 +89,8 @@ def read_features(model: str, stage: Stage) -> Features:
     return Features(weights, tuples, pooled[0])
 
 
-def _tuples(model: Model, sites: dict[Tower, Site], split: str) -> Tuples:
-    spec = default_host().resolve(DatasetSpec, "demo")
-    items = Choice("demo", spec, spec.options()).build().load(split).items
+def _tuples(model: Model, sites: dict[Tower, Site], split: str, host: Host) -> Tuples:
+    items = host.choose(DatasetSpec, "demo", {}, "data").build().load(split).items
     captions = [(item.safe_text, item.unsafe_text) for item in items]
     pictures = [(item.safe_image, item.unsafe_image) for item in items]
     classes = {name: index for index, name in enumerate(ALL_OBJECTS)}

@@ -12,28 +12,39 @@ from typer.core import TyperGroup
 
 from editkit.cli import apply as files
 from editkit.cli import cache, diff, evaluate, judge, plugins, recipes, results, show
-from editkit.cli.console import err, note
+from editkit.cli.console import note
 from editkit.cli.edit import EDIT_HELP, PLAN_HELP, edit_command
+from editkit.cli.failure import tell
 from editkit.cli.session import Session
 from editkit.errors import EditkitError
 
+STOPPED = EditkitError(
+    "Stopped. Nothing is left half-written.",
+    "Run the same command to start again; scores and embeddings that were finished come from the cache.",
+)
+"""Ctrl-C: results appear whole or not at all, so there is nothing to clean up."""
 
-class Stopped(EditkitError):
-    """Ctrl-C: results appear whole or not at all, so there is nothing to clean up."""
+
+UsageErrors = typer.BadParameter.__mro__[2]  # the base of all, which is click's in some releases, typer's own in others
+ENDS: tuple[type[BaseException], ...] = (typer.Exit, typer.Abort, UsageErrors, BrokenPipeError)
+"""Exceptions that are no failure of a command: typer ends the process by them, as when whoever read has gone."""
 
 
 class Commands(TyperGroup):
     """The commands, with an answer to Ctrl-C."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command."""
+        """Run a command; what goes wrong in it is told in two lines."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt as error:
-            raise Stopped(
-                "Stopped. Nothing is left half-written.",
-                "Run the same command to start again; scores and embeddings that were finished come from the cache.",
-            ) from error
+        except KeyboardInterrupt:
+            tell(STOPPED, traceback=False)
+            raise typer.Exit(130) from None
+        except ENDS:
+            raise
+        except Exception as error:
+            tell(error, traceback=ctx.params["traceback"])
+            raise typer.Exit(1) from None
 
 
 app = typer.Typer(
@@ -77,6 +88,7 @@ def start(
     plugin: Annotated[
         list[Path] | None, typer.Option(help="Also load this plugin file; may be repeated.", metavar="FILE")
     ] = None,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Print where in the code an error arose.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -89,11 +101,7 @@ def start(
 def main(args: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 user error, 2 usage, 3 a check failed, 130 Ctrl-C."""
     try:
-        _run(args)
-    except EditkitError as error:
-        err.print(f"Error: {error.problem}", style="red", markup=False, soft_wrap=True)
-        err.print(error.remedy, markup=False, soft_wrap=True)
-        return 130 if isinstance(error, Stopped) else 1
+        _commands()(args, prog_name="editkit")
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 0
     return 0
@@ -103,19 +111,6 @@ def main(args: list[str] | None = None) -> int:
 def _commands() -> Any:
     """Build the commands once in a process, however often it calls `main`."""
     return typer.main.get_command(app)
-
-
-def _run(args: list[str] | None) -> None:
-    """Run the command line; an import that failed for a known reason becomes an error with its remedy."""
-    try:
-        _commands()(args, prog_name="editkit")
-    except EditkitError:
-        raise
-    except Exception as error:
-        from editkit.libraries import explain_import_failure
-
-        explain_import_failure(error)
-        raise
 
 
 def run() -> None:

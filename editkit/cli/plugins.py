@@ -47,10 +47,9 @@ def show(
     from editkit.errors import PluginError, did_you_mean
 
     host = Session.of(ctx).host
-    everything = [*host.components.values(), *(hidden for _, hidden in host.shadowed)]
-    found = [component for component in everything if name in (component.spec.name, component.full_name)]
+    found = [component for component in host.everything if name in (component.spec.name, component.full_name)]
     if not found:
-        known = sorted({component.spec.name for component in everything})
+        known = sorted({component.spec.name for component in host.everything})
         raise PluginError(
             f"No component is called '{name}'.{did_you_mean(name, known)}", "List them with `editkit plugins list`."
         )
@@ -70,25 +69,26 @@ def show(
 
 @app.command()
 def check(ctx: typer.Context, json: Json = False) -> None:
-    """Import every component and say what is wrong with those that fail; exit 3 if any does."""
+    """Build every component, hold it to its protocol and say what is wrong; exit 3 if anything is."""
     from editkit.cli.console import quiet_libraries
+    from editkit.components.build import try_out
     from editkit.errors import EditkitError
 
     quiet_libraries()
     host = Session.of(ctx).host
     problems = dict(host.failures)
-    for component in host.components.values():
+    for component in host.everything:
         try:
-            component.spec.load()
+            try_out(component.spec, component.plugin)
         except EditkitError as error:
-            problems[component.full_name] = str(error).replace("\n", " ")
+            problems[f"{component.spec.kind} {component.full_name}"] = str(error).replace("\n", " ")
     if json:
-        emit_json({"checked": len(host.components), "problems": problems})
+        emit_json({"checked": len(host.everything), "problems": problems})
     else:
         for plugin, why in problems.items():
             write_line(Text.assemble((plugin, "red"), f": {why}"))
         write_line(
-            f"{len(host.components)} components of {len(host.loaded)} plugins checked, {len(problems)} problems."
+            f"{len(host.everything)} components of {len(host.loaded)} plugins checked, {len(problems)} problems."
         )
     if problems:
         raise typer.Exit(3)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from editkit.components.build import build
 from editkit.components.spec_types import answer
 from editkit.components.specs import Options, Spec
 from editkit.errors import RecipeError, did_you_mean
@@ -26,12 +27,16 @@ class Choice:
     plugin: str
 
     def build(self) -> Any:
-        """Import the component and construct it with its options: once, whoever asks how often."""
+        """Import the component and construct it with its options: once, however often it is asked for.
+
+        Raises:
+            PluginError: it cannot be imported or built, or lacks a method of its protocol.
+        """
         return self._component
 
     @cached_property
     def _component(self) -> Any:
-        return self.spec.load()(self.options)
+        return build(self.spec, self.plugin, self.options)
 
     def asks(self, field: str) -> Any:
         """Return what the spec's function `field` says of these options.

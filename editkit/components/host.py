@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pluggy
 
 from editkit.components.admission import require_api, require_hooks
+from editkit.components.build import build
 from editkit.components.choice import Choice, validate_options
 from editkit.components.code import Code, Codebase
 from editkit.components.spec_types import check_spec
@@ -142,9 +143,9 @@ class Host:
         """Build a model family's adapter.
 
         Raises:
-            PluginError: it cannot be imported or built.
+            PluginError: it cannot be imported or built, or lacks a method of its protocol.
         """
-        adapter: Adapter = spec.load()()
+        adapter: Adapter = build(spec, self.plugin_of(spec))
         return adapter
 
     def plugin_of(self, spec: Spec) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib import metadata, util
 from pathlib import Path
@@ -24,7 +25,7 @@ def _wanted() -> set[str] | None:
     return set() if setting.strip().lower() == "off" else {name.strip() for name in setting.split(",")}
 
 
-def load_host(files: tuple[Path, ...] = ()) -> Host:
+def load_host(files: Sequence[str | Path] = ()) -> Host:
     """Load editkit's own components, then each installed plugin, then single `files`.
 
     Raises:
@@ -45,7 +46,7 @@ def load_host(files: tuple[Path, ...] = ()) -> Host:
             continue
         host.register(plugin, implementation)
     for path in files:
-        _register_file(host, path)
+        _register_file(host, Path(path))
     return host
 
 

@@ -25,6 +25,16 @@ State = dict[str, "Tensor"]
 """A scorer's running sums over pairs. Every entry is a sum, so the states of two processes add."""
 
 
+class WeightScorer(Protocol):
+    """Scores a site from its weights alone (`needs="weights"`). Built once a run as `WeightScorer(options)`."""
+
+    def start(self, weight: Tensor, site: Site) -> State:
+        """Return the sums of one site, all that `finish` will know of it; `weight` is [O, I] float32."""
+
+    def finish(self, state: State, weight: Tensor, site: Site) -> Tensor:
+        """Return the scores, [O, I] float32, finite."""
+
+
 class Scorer(Protocol):
     """Scores a site from its inputs on safe and unsafe samples. Built once a run as `Scorer(options)`."""
 
@@ -199,7 +209,11 @@ class Model(Protocol):
         """Return batched tensors and the mask [B, T] of the tokens that count (`real|released|all`)."""
 
     def parameter(self, key: str) -> Tensor:
-        """Return the live tensor that the checkpoint calls `key`."""
+        """Return the live tensor that the checkpoint calls `key`.
+
+        Raises:
+            KeyError: it is not loaded.
+        """
 
     def processing(self) -> dict[str, str]:
         """Return what turns images and captions into tensors: class, backend, digest of its settings."""
@@ -234,7 +248,11 @@ class Captioner(Protocol):
         """
 
     def parameter(self, key: str) -> Tensor:
-        """Return the live tensor that the checkpoint calls `key`."""
+        """Return the live tensor that the checkpoint calls `key`.
+
+        Raises:
+            KeyError: it is not loaded.
+        """
 
 
 class Adapter(Protocol):

@@ -10,11 +10,11 @@ from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from editkit.components.guard import blaming, called, tell_author
 from editkit.components.specs import KINDS, Options, Spec
-from editkit.errors import EditkitError, PluginError, one_line
+from editkit.errors import PluginError
 
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
-REMEDY = "This is a defect of the plugin: tell its author."
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ def check_spec(spec: Spec, plugin: str) -> None:
     """
     for name, field in _fields(spec.kind).items():
         value = getattr(spec, name)
-        _require(field.holds, value, f"{_name(spec, plugin)} has {name} = {value!r}")
+        _require(field.holds, value, f"{called(spec, plugin)} has {name} = {value!r}", plugin)
         if field.returns is not None:
-            _require_parameters(value, field.parameters, f"{_name(spec, plugin)} has a function {name}")
+            _require_parameters(value, field.parameters, f"{called(spec, plugin)} has a function {name}", plugin)
     try:
         options = spec.options()
     except ValidationError:  # an option has to be given: its functions are checked when they are asked
@@ -54,13 +54,10 @@ def answer(spec: Spec, name: str, options: Options, plugin: str) -> Any:
     """
     field = _fields(spec.kind)[name]
     assert field.returns is not None
-    try:
+    who = f"{called(spec, plugin)}: `{name}`"
+    with blaming(who, plugin):
         said = getattr(spec, name)(options)
-    except EditkitError:
-        raise
-    except Exception as error:  # a third party's code
-        raise PluginError(f"{_name(spec, plugin)}: {name} failed: {one_line(error)}.", REMEDY) from error
-    return _require(field.returns, said, f"{_name(spec, plugin)}: {name} returned {said!r}")
+    return _require(field.returns, said, f"{who} returned {said!r}", plugin)
 
 
 @cache
@@ -76,21 +73,19 @@ def _field(hint: Any) -> _Field:
     return _Field(TypeAdapter(hint, config=STRICT), len(parameters), TypeAdapter(returned, config=STRICT))
 
 
-def _require(promised: TypeAdapter[Any], value: Any, found: str) -> Any:
+def _require(promised: TypeAdapter[Any], value: Any, found: str, plugin: str) -> Any:
     try:
         return promised.validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
         where = "".join(f"[{part!r}]" for part in first["loc"])
-        raise PluginError(f"{found}{', where ' + where if where else ''}: {first['msg']}.", REMEDY) from error
+        raise PluginError(
+            f"{found}{', where ' + where if where else ''}: {first['msg']}.", tell_author(plugin)
+        ) from error
 
 
-def _require_parameters(function: Callable[..., Any], number: int, found: str) -> None:
+def _require_parameters(function: Callable[..., Any], number: int, found: str, plugin: str) -> None:
     try:
         signature(function).bind(*[None] * number)
     except (TypeError, ValueError) as error:
-        raise PluginError(f"{found} that does not take {number} arguments: {error}.", REMEDY) from error
-
-
-def _name(spec: Spec, plugin: str) -> str:
-    return f"{spec.kind} '{spec.name}' of {plugin}"
+        raise PluginError(f"{found} that does not take {number} arguments: {error}.", tell_author(plugin)) from error

@@ -25,6 +25,8 @@ Axis = Literal["", "inputs", "outputs"]
 API_VERSION = 1
 """The version of specs, hooks and protocols in this release: a plugin that names another one is not let in."""
 
+PROTOCOLS = "editkit.components.protocols"
+
 Asked = Mapping[str, Mapping[str, Any]]
 """Components that another one asks for: `name` and options of each, by the label under which it is handed over."""
 
@@ -78,6 +80,11 @@ class Spec:
     options: type[Options] = NoOptions
     reference: str = ""
 
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """The protocols that the component has to follow, "package.module:Name" each."""
+        return ()
+
     def load(self) -> Any:
         """Import and return the component's class.
 
@@ -116,6 +123,17 @@ class ScorerSpec(Spec):
     notes: bool = False
     """Whether it has `notes(state, weight)`, counts of what was degenerate, for the record."""
 
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """What `needs` decides, and `notes`."""
+        by_need = {
+            "weights": "WeightScorer",
+            "inputs": "Scorer",
+            "gradients": "BatchGradientScorer",
+            "sample-gradients": "SampleGradientScorer",
+        }
+        return (f"{PROTOCOLS}:{by_need[self.needs]}", *([f"{PROTOCOLS}:NotingScorer"] if self.notes else []))
+
 
 @dataclass(frozen=True, kw_only=True)
 class SelectorSpec(Spec):
@@ -132,6 +150,11 @@ class SelectorSpec(Spec):
     """Scorers whose scores it looks at beside the recipe's: `context.other_scores`."""
     other_selectors: Callable[[Any], Asked] = _asks_for_nothing
     """Selectors that it calls: `context.other_selectors`."""
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """A selector's."""
+        return (f"{PROTOCOLS}:Selector",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +179,11 @@ class ManipulatorSpec(Spec):
     """Whether each site is fitted on the model with the sites before it edited."""
     check_site: Callable[[Site, Any], None] = _takes_every_site
     """Raises a SiteError for a site that it cannot change, before anything is computed."""
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """A manipulator's."""
+        return (f"{PROTOCOLS}:Manipulator",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +210,11 @@ class AdapterSpec(Spec):
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """Values that suit the family, by their paths in a recipe ("selector.tau")."""
 
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """An adapter's, with `load_captioner` if it says `captions`."""
+        return (f"{PROTOCOLS}:CaptioningAdapter" if self.captions else f"{PROTOCOLS}:Adapter",)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec(Spec):
@@ -194,6 +227,11 @@ class DatasetSpec(Spec):
     """Split by purpose, where they differ from ViSU's: edit "train", sweep "validation", eval "test"."""
     knowledge: str = ""
     """Name of the class set on which accuracy is measured beside evaluations of these tuples."""
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """A data set's."""
+        return ("editkit.data.protocol:Dataset",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,6 +305,15 @@ class EvalSpec(Spec):
         return _load(self.table, f"The table of evaluation '{self.name}'")
 
     @property
+    def protocols(self) -> tuple[str, ...]:
+        """What `form` decides, and what else it says that it has."""
+        home = "editkit.evals.protocols"
+        if self.form == "model":
+            return (f"{home}:ModelEvaluation",)
+        more = {"Weighted": self.weights, "WithColumns": self.columns}
+        return (f"{home}:Evaluation", *(f"{home}:{name}" for name, said in more.items() if said))
+
+    @property
     def called(self) -> str:
         """What tables call it."""
         return self.title or self.name
@@ -283,6 +330,11 @@ class JudgeSpec(Spec):
 
     kind = "judge"
     content: Literal["text", "image"] = "text"
+
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """A judge's."""
+        return ("editkit.evals.judges:Judge",)
 
 
 KINDS: tuple[type[Spec], ...] = (

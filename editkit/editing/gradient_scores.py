@@ -17,6 +17,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from editkit.components.guard import at
 from editkit.components.protocols import BatchGradientScorer, LossEmbeddings, Model, SampleGradientScorer, State
 from editkit.components.site import Site, Tower
 from editkit.editing.input_scores import Scored, finish_scores
@@ -83,7 +84,8 @@ def score_batch_gradients(
             for site in sites:
                 gradient = weight_of(gradients[site.key], site)
                 _require_finite(gradient, f"the gradient at {site.name}")
-                scorer.update(states[name, site], live_weight(model, site), gradient, len(groups))
+                with at(site):
+                    scorer.update(states[name, site], live_weight(model, site), gradient, len(groups))
             seen += len(groups)
     _require_some(seen, tower)
     return finish_scores(name, scorer, states, sites, lambda site: live_weight(model, site), notes=notes)
@@ -172,7 +174,8 @@ def _add_samples(
                 rows = slice(sides.index(side) * size, (sides.index(side) + 1) * size)
                 for gradients in sample_gradients(inputs[site][rows].float(), delta[rows].float()):
                     _require_finite(gradients, f"a gradient at {site.name}")
-                    scorer.update(states[name, site], weight, SIDES[side], gradients)
+                    with at(site):
+                        scorer.update(states[name, site], weight, SIDES[side], gradients)
 
 
 def _by_embeddings(

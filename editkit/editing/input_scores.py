@@ -10,8 +10,17 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from editkit.components.guard import at
 from editkit.components.inputs import Inputs
-from editkit.components.protocols import BatchGradientScorer, Model, NotingScorer, SampleGradientScorer, Scorer, State
+from editkit.components.protocols import (
+    BatchGradientScorer,
+    Model,
+    NotingScorer,
+    SampleGradientScorer,
+    Scorer,
+    State,
+    WeightScorer,
+)
 from editkit.components.site import Site, Tower
 from editkit.errors import ScoreError
 from editkit.models.batches import Batch
@@ -75,8 +84,9 @@ def score_pairs(
         for side, inputs in (("safe", safe), ("unsafe", unsafe)):
             require_finite(inputs.norm, partial(_where, batch, name_of, side, site))
         weight = live_weight(model, site)
-        for name, scorer in scorers.items():
-            scorer.update(states[name, site], weight, safe, unsafe)
+        with at(site):
+            for name, scorer in scorers.items():
+                scorer.update(states[name, site], weight, safe, unsafe)
 
     pairs = 0
     with torch.no_grad(), observe(model, sites, receive) as observer:
@@ -100,7 +110,7 @@ def score_pairs(
 
 
 def score_weights(
-    scorers: Mapping[str, Scorer], weights: Mapping[Site, Tensor], *, noting: Collection[str] = ()
+    scorers: Mapping[str, WeightScorer], weights: Mapping[Site, Tensor], *, noting: Collection[str] = ()
 ) -> dict[str, Scored]:
     """Score sites with scorers that look at no data; `weights` are [O, I] float32 by site."""
     for site, weight in weights.items():
@@ -114,7 +124,7 @@ def score_weights(
 
 def finish_scores(
     name: str,
-    scorer: Scorer | BatchGradientScorer | SampleGradientScorer,
+    scorer: WeightScorer | Scorer | BatchGradientScorer | SampleGradientScorer,
     states: dict[tuple[str, Site], State],
     sites: Sequence[Site],
     weight: Callable[[Site], Tensor],
@@ -139,7 +149,8 @@ def finish_scores(
                 )
             scored.scores[site] = scores
             if notes:
-                scored.notes[site.name] = dict(cast(NotingScorer, scorer).notes(state, weight(site)))
+                with at(site):
+                    scored.notes[site.name] = dict(cast(NotingScorer, scorer).notes(state, weight(site)))
     return scored
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from editkit.components.choice import validate_options
+from editkit.components.guard import guarded_as
 from editkit.components.host import Host
 from editkit.components.load import default_host
 from editkit.components.protocols import Captioner, CaptioningAdapter
@@ -47,10 +48,11 @@ def load_captioner(
     adapter = cast(CaptioningAdapter, host.adapter(spec))
     place = resolve_device(compute.device)
     files = adapter.open(str(model))
-    captioner = free_on_oom(
+    captioner: Captioner = free_on_oom(
         partial(adapter.load_captioner, files, device=place, dtype=compute.dtype, device_map=device_map)
     )
     for key, tensor in captioner.module.state_dict().items():
         if not tensor.is_meta:  # what a device map leaves on the disk is not here to be looked at
             require_finite_weight(tensor, key)
-    return captioner
+    guarded: Captioner = guarded_as(adapter, captioner, apart_from=("parameter",))
+    return guarded

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from editkit.components.guard import guarded_as
 from editkit.components.protocols import Adapter, Model, ModelFiles
 from editkit.components.site import Tower
 from editkit.errors import ModelError
@@ -44,4 +45,4 @@ def load_model(
         advance(1)
     for key, tensor in model.module.state_dict().items():
         require_finite_weight(tensor, key)
-    return autocast(model, autocast_to)
+    return autocast(guarded_as(adapter, model, apart_from=("parameter",)), autocast_to)

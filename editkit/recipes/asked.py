@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from editkit.components.choice import Choice
+from editkit.components.guard import called, tell_author
 from editkit.components.host import Host
 from editkit.components.specs import ScorerSpec, SelectorSpec
 from editkit.errors import PluginError, RecipeError
@@ -27,9 +28,9 @@ def asked_scorers(components: Sequence[Choice], host: Host) -> dict[str, Choice]
             choice = _choose(ScorerSpec, component, label, asked, host)
             if label == MAIN or found.setdefault(label, choice) != choice:
                 raise PluginError(
-                    f"{component.spec.kind} '{component.name}' asks for scores under the label '{label}', which is "
+                    f"{called(component.spec, component.plugin)} asks for scores under the label '{label}', which is "
                     "that of another scorer here.",
-                    f"The author of {component.plugin} has to choose another label.",
+                    tell_author(component.plugin),
                 )
     return found
 
@@ -58,8 +59,7 @@ def _choose(
     given = dict(asked)
     if not isinstance(name := given.pop("name", None), str):
         raise PluginError(
-            f"{asker.spec.kind} '{asker.name}' of {asker.plugin} asks for a {kind.kind} under the label '{label}' "
-            "without a name.",
-            "This is a defect of the plugin: tell its author.",
+            f"{called(asker.spec, asker.plugin)} asks for a {kind.kind} under the label '{label}' without a name.",
+            tell_author(asker.plugin),
         )
     return host.choose(kind, name, given, f"{kind.kind}.{name}")

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from editkit.components.guard import at
 from editkit.components.protocols import SelectionContext
 from editkit.components.site import Site
 from editkit.components.specs import Options
@@ -30,7 +31,8 @@ def per_site(choose: Callable[[Tensor, SomeOptions], Tensor]) -> type[Any]:
             masks = {}
             for site, values in scores.items():
                 require_choice(values, site)
-                masks[site] = choose(values, self.options)
+                with at(site):
+                    masks[site] = choose(values, self.options)
             return masks
 
     PerSite.__name__ = PerSite.__qualname__ = choose.__name__
