@@ -89,6 +89,8 @@ call("plugins", "list")
 call("plugins", "show", "uwm")
 call("recipes", "list")
 call("recipes", "show", "uwm-paper")
+for words in (["dir"], ["size"], ["list"], ["prune", "--to", "1GB"], ["clear", "scores"]):
+    call("cache", *words)
 """
 
 
@@ -113,6 +115,7 @@ assert editkit.show(patch, other).overlap[0].everywhere.both > 0
 assert run.report["evaluation"] == "safeground"
 assert "GS" in editkit.export([report], "csv").text
 assert editkit.find_recipe("uwm-paper") in editkit.list_recipes()
+assert editkit.cache_contents() and editkit.cache_root() and editkit.prune_cache("1GB").entries == 0
 """
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from editkit.cli.console import emit_json, out, size_text, write_line
+from editkit.cli.console import emit_json, size_text, write_line
 from editkit.cli.flags import Json
 
 app = typer.Typer(help="See and bound what is kept between runs: scores, embeddings, moments.", no_args_is_help=True)
@@ -42,8 +42,7 @@ def size(json: Json = False) -> None:
 @app.command("list")
 def list_kinds(json: Json = False) -> None:
     """List what the cache holds, by kind."""
-    from rich.table import Table
-
+    from editkit.cli.table import number, print_table, whole
     from editkit.files.cache_folder import cache_contents, cache_root
 
     contents = cache_contents()
@@ -54,13 +53,11 @@ def list_kinds(json: Json = False) -> None:
         ]
         emit_json({"folder": str(cache_root()), "kinds": kinds})
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in ("kind", "entries", "size", "last used"):
-        table.add_column(header, justify="left" if header in ("kind", "last used") else "right")
+    rows = []
     for kind in contents:
         used = "-" if kind.used is None else datetime.fromtimestamp(kind.used).strftime("%Y-%m-%d %H:%M")
-        table.add_row(kind.kind, f"{kind.entries:,}", size_text(kind.size), used)
-    out.print(table)
+        rows.append((kind.kind, f"{kind.entries:,}", size_text(kind.size), used))
+    print_table([whole("kind"), number("entries"), number("size"), whole("last used")], rows)
 
 
 @app.command()

@@ -46,7 +46,7 @@ def write_line(text: str | Text = "", style: str = "") -> None:
 
 
 def size_text(count: int) -> str:
-    """Return a number of bytes in the units that EDITKIT_CACHE_SIZE is written in."""
+    """Return a number of bytes in words, in the units that flags and variables take (`--memory 8GB`)."""
     for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= size:
             return f"{count / size:,.1f} {unit}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from editkit.cli.console import write_line
+from editkit.cli.console import size_text, write_line
 from editkit.cli.table import figure, number, print_table, prose, whole
 from editkit.patch.card import rows_of
 from editkit.patch.record_file import part_of, recipe_of
@@ -40,7 +40,7 @@ def print_patch(patch: PatchSummary) -> None:
     """Print a patch: what the record says of it, then a line per site."""
     write_line(f"Patch {patch.folder}")
     tensors = f"{len(patch.touched)} tensor{'' if len(patch.touched) == 1 else 's'} ({', '.join(patch.dtypes)})"
-    sizes = ", ".join(f"{name} {_size(size)}" for name, size in patch.sizes.items())
+    sizes = ", ".join(f"{name} {size_text(size)}" for name, size in patch.sizes.items())
     facts = [*_about(patch), ("edited", f"{patch.weights:,} weights in {tensors}"), ("on disk", sizes)]
     print_table([whole(), prose()], [(f"  {name}", value) for name, value in facts])
     if patch.sites:
@@ -92,7 +92,3 @@ def _print_sites(sites: list[Mapping[str, Any]]) -> None:
     print_table([whole("site"), *(number(head) for head, _ in SITE_COLUMNS.values())], rows)
     write_line("share: of the site's weights; mass: of its scores; rows, columns: part of the")
     write_line("choice in (nearly) whole rows, columns; with |W|: correlation with size.")
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e3:,.1f} kB"

@@ -5,13 +5,14 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
-from rich.table import Table
+from rich.text import Text
 
-from editkit.cli.console import note, out, size_text
-from editkit.components.site import TOWERS
+from editkit.cli.console import note, size_text, write_line
+from editkit.cli.table import number, print_table, prose, whole
 from editkit.editing import estimate
 from editkit.editing.forecast import Forecast, forecast_cache
 from editkit.editing.plan import Plan
+from editkit.recipes.origins import sourced_values
 
 MOST_SHAPES = 2
 """More shapes than these in one row are counted."""
@@ -20,39 +21,14 @@ MOST_SHAPES = 2
 def print_plan(plan: Plan) -> None:
     """Print a plan; nothing has been read but headers, configuration and the list of tuples."""
     forecast = forecast_cache(plan)
-    out.print("[bold]Recipe[/bold]")
-    recipe = Table(box=None, pad_edge=False, header_style="dim")
-    for header in ("value", "", "from"):
-        recipe.add_column(header)
-    for path, value, origin in _values(plan):
-        recipe.add_row(path, value, origin)
-    out.print(recipe)
-    out.print(f"\n[bold]Model[/bold] {plan.recipe.model} ({plan.files.family})")
+    _print_recipe(plan)
+    _headed("\nModel", f"{plan.recipe.model} ({plan.files.family})")
     for line in plan.files.notes:
         note(line)
     if plan.data is not None:
-        out.print(f"[bold]Data[/bold]  {plan.data.name}/{plan.data.split}: {len(plan.data.items)} tuples")
-    sites = Table(box=None, pad_edge=False, header_style="dim")
-    for header in ("sites", "count", "shape", "weights", "scores cached"):
-        sites.add_column(header, justify="right" if header in ("count", "weights") else "left")
-    for row in _groups(plan, forecast):
-        shapes = row["shape"].split(", ")
-        shape = row["shape"] if len(shapes) <= MOST_SHAPES else f"{len(shapes)} shapes"
-        sites.add_row(row["sites"], str(row["layers"]), shape, f"{row['weights']:,}", row["cache"])
-    out.print(sites)
-    for tower in plan.untouched_towers:
-        out.print(f"The {tower} tower has no target: it is not edited.", style="yellow")
-    memory = estimate.memory(plan)
-    scores = f"{_size(memory['scores'])} for scores (one tower at a time), " if memory["scores"] else ""
-    out.print(f"[bold]Memory[/bold] about {_size(memory['model'])} for the model, {scores}and one batch.")
-    kept = {part.tower for part in forecast.parts if part.kind == "moments" and part.state() == "hit"}
-    for tower in plan.towers:
-        if tower in kept:
-            out.print(f"The {tower} tower's statistics are in the cache.")
-        elif passes := estimate.passes(plan, tower):
-            times = "one pass" if passes == 1 else f"{passes} passes"
-            held = _size(estimate.moments_memory(plan, tower))
-            out.print(f"The {tower} tower's statistics take {times} over the data and {held} at a time.")
+        _headed("Data", f" {plan.data.name}/{plan.data.split}: {len(plan.data.items)} tuples")
+    _print_sites(plan, forecast)
+    _print_memory(plan, forecast)
     _print_cache(forecast)
 
 
@@ -63,7 +39,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "schema": "editkit.plan/1",
         "recipe": plan.recipe.describe(),
         "recipe_digest": plan.recipe.digest,
-        "origins": {path: origin for path, _, origin in _values(plan)},
+        "origins": {entry.path: entry.origin for entry in sourced_values(plan.recipe, plan.towers)},
         "model": {"source": plan.recipe.model, "family": plan.files.family},
         "notes": list(plan.files.notes),
         "data": None
@@ -74,11 +50,11 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "not_edited": list(plan.untouched_towers),
         "memory": estimate.memory(plan),
         "passes": {tower: estimate.passes(plan, tower) for tower in plan.towers},
-        "cache": _cache(forecast),
+        "cache": _cache_as_json(forecast),
     }
 
 
-def _cache(forecast: Forecast) -> dict[str, Any]:
+def _cache_as_json(forecast: Forecast) -> dict[str, Any]:
     """Describe what a run would find in the cache and add to it; sizes are bytes."""
     parts = [
         {"kind": part.kind, "tower": part.tower, "what": part.what, "state": part.state(), "adds": part.adds}
@@ -93,22 +69,55 @@ def _cache(forecast: Forecast) -> dict[str, Any]:
     }
 
 
+def _print_recipe(plan: Plan) -> None:
+    _headed("Recipe")
+    values = sourced_values(plan.recipe, plan.towers)
+    rows = [(entry.path, _text(entry.value), entry.origin) for entry in values]
+    print_table([whole("value"), prose(), prose("from")], rows)
+
+
+def _print_sites(plan: Plan, forecast: Forecast) -> None:
+    rows = []
+    for row in _groups(plan, forecast):
+        shapes = row["shape"].split(", ")
+        shape = row["shape"] if len(shapes) <= MOST_SHAPES else f"{len(shapes)} shapes"
+        rows.append((row["sites"], str(row["layers"]), shape, f"{row['weights']:,}", row["cache"]))
+    print_table([whole("sites"), number("count"), prose("shape"), number("weights"), whole("scores cached")], rows)
+    for tower in plan.untouched_towers:
+        write_line(f"The {tower} tower has no target: it is not edited.", "yellow")
+
+
+def _print_memory(plan: Plan, forecast: Forecast) -> None:
+    memory = estimate.memory(plan)
+    scores = f"{size_text(memory['scores'])} for scores (one tower at a time), " if memory["scores"] else ""
+    _headed("Memory", f"about {size_text(memory['model'])} for the model, {scores}and one batch.")
+    kept = {part.tower for part in forecast.parts if part.kind == "moments" and part.state() == "hit"}
+    for tower in plan.towers:
+        if tower in kept:
+            write_line(f"The {tower} tower's statistics are in the cache.")
+        elif passes := estimate.passes(plan, tower):
+            times = "one pass" if passes == 1 else f"{passes} passes"
+            held = size_text(estimate.moments_memory(plan, tower))
+            write_line(f"The {tower} tower's statistics take {times} over the data and {held} at a time.")
+
+
 def _print_cache(forecast: Forecast) -> None:
     if not forecast.adds:
         return
     kinds = dict.fromkeys(part.kind for part in forecast.parts if part.adds)
     sizes = {kind: sum(part.adds for part in forecast.parts if part.kind == kind) for kind in kinds}
     told = ", ".join(f"{size_text(size)} of {kind}" for kind, size in sizes.items())
-    out.print(f"[bold]Cache[/bold]  A run would add {told}.")
+    _headed("Cache", f" A run would add {told}.")
     if forecast.adds + forecast.held > forecast.limit:
-        out.print(
+        write_line(
             f"The cache holds {size_text(forecast.held)} and may hold {size_text(forecast.limit)} "
             "(EDITKIT_CACHE_SIZE): what was used longest ago goes first.",
-            style="yellow",
+            "yellow",
         )
 
 
 def _groups(plan: Plan, forecast: Forecast) -> list[dict[str, Any]]:
+    """Return the sites of one tower and role together, whatever their layer."""
     rows = []
     for (tower, role), members in groupby(
         sorted(plan.sites, key=lambda site: (site.tower, site.role, site.layer)),
@@ -128,40 +137,11 @@ def _groups(plan: Plan, forecast: Forecast) -> list[dict[str, Any]]:
     return rows
 
 
-def _values(plan: Plan) -> list[tuple[str, str, str]]:
-    """List every resolved value with its origin; what the edited towers share is listed once."""
-    recipe = plan.recipe.describe()
-    shared = all(recipe[tower] == recipe[plan.towers[0]] for tower in plan.towers)
-    found = []
-    for path, value in recipe.items():
-        if path not in TOWERS:
-            found += _rows(plan, f"compute.{path}" if path in ("dtype", "autocast") else path, path, value)
-    for tower in plan.towers[:1] if shared else plan.towers:
-        for kind, value in recipe[tower].items():
-            found += _rows(plan, f"{tower}.{kind}", kind if shared else f"{tower}.{kind}", value or {"name": "none"})
-    return found
-
-
-def _rows(plan: Plan, path: str, label: str, value: Any) -> list[tuple[str, str, str]]:
-    """List what the recipe holds at `path`, under the name `label`; options that are not set are left out."""
-    if not isinstance(value, dict):
-        return [(label, _text(value), _origin(plan, path))]
-    set_ones = {name: entry for name, entry in value.items() if entry is not None}
-    return [(f"{label}.{name}", _text(entry), _origin(plan, f"{path}.{name}")) for name, entry in set_ones.items()]
-
-
-def _origin(plan: Plan, path: str) -> str:
-    """Say where a value came from; a tower has it from its own setting or from what both share."""
-    origins = plan.recipe.origins
-    tower, _, shared = path.partition(".")
-    return origins.get(path) or (origins.get(shared) if tower in TOWERS else None) or "default"
+def _headed(head: str, text: str = "") -> None:
+    write_line(Text.assemble((head, "bold"), f" {text}" if text else ""))
 
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_text(entry)}" for name, entry in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**20:,.0f} MiB" if count >= 2**20 else f"{count / 2**10:,.0f} KiB"
