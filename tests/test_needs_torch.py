@@ -32,7 +32,7 @@ def without_torch(code: str, *args: str, folder: Path) -> subprocess.CompletedPr
     return subprocess.run([sys.executable, "-c", code, *args], cwd=folder, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("command", ["edit", "eval safeground", "eval zeroshot"])
+@pytest.mark.parametrize("command", ["edit", "eval safeground", "eval zeroshot", "plugins check"])
 def test_a_command_that_needs_torch_ends_in_two_lines_that_name_the_extra(command: str, tmp_path: Path) -> None:
     finished = without_torch(COMMAND, *command.split(), folder=tmp_path)
     assert finished.returncode == 1, finished.stderr

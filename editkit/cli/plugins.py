@@ -72,7 +72,7 @@ def check(ctx: typer.Context, json: Json = False) -> None:
     """Build every component, hold it to its protocol and say what is wrong; exit 3 if anything is."""
     from editkit.cli.console import quiet_libraries
     from editkit.components.build import try_out
-    from editkit.errors import EditkitError
+    from editkit.errors import EditkitError, InstallError
 
     quiet_libraries()
     host = Session.of(ctx).host
@@ -80,6 +80,8 @@ def check(ctx: typer.Context, json: Json = False) -> None:
     for component in host.everything:
         try:
             try_out(component.spec, component.plugin)
+        except InstallError:  # no torch, or one that does not fit the rest: no component's fault, and told once
+            raise
         except EditkitError as error:
             problems[f"{component.spec.kind} {component.full_name}"] = str(error).replace("\n", " ")
     if json:
