@@ -23,6 +23,7 @@ PLUGIN = """
 
     from editkit.plugin import (
         AdapterSpec,
+        DatasetOptions,
         DatasetSpec,
         EvalSpec,
         JudgeSpec,
@@ -40,6 +41,10 @@ PLUGIN = """
 
 
     class Where(Options):
+        where: str = ""
+
+
+    class WhereOfData(DatasetOptions):
         where: str = ""
 
 
@@ -172,7 +177,7 @@ PLUGIN = """
 
     @hookimpl
     def editkit_datasets():
-        yield DatasetSpec(name="tuples", summary="", target=HERE + "Tuples", options=Where)
+        yield DatasetSpec(name="tuples", summary="", target=HERE + "Tuples", options=WhereOfData)
 
 
     @hookimpl

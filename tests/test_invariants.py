@@ -53,14 +53,14 @@ def test_invariant_1_nothing_before_apply_changes_a_model(
     else:
         plan, folder = plan_of(model, pairs), model
     on_disk = digests(folder)
-    load, loaded = type(plan.adapter).load, []
+    load, loaded = plan.adapter.__class__.load, []
 
     def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
         found = load(self, *args, **kwargs)
         loaded.append((found.module, bits(found.module), [type(part) for part in found.module.modules()]))
         return found
 
-    monkeypatch.setattr(type(plan.adapter), "load", watched)
+    monkeypatch.setattr(plan.adapter.__class__, "load", watched)
     assert engine.make_patch(plan).changes
     [(module, before, classes)] = loaded
     assert equal(bits(module), before)
@@ -195,7 +195,7 @@ def test_invariant_4_a_site_that_never_runs_is_an_error(
     model: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_of(model, pairs)
-    load = type(plan.adapter).load
+    load = plan.adapter.__class__.load
 
     def skipping(self: Any, *args: Any, **kwargs: Any) -> Any:
         found = load(self, *args, **kwargs)
@@ -203,7 +203,7 @@ def test_invariant_4_a_site_that_never_runs_is_an_error(
         last.forward = lambda hidden, *args, **kwargs: hidden
         return found
 
-    monkeypatch.setattr(type(plan.adapter), "load", skipping)
+    monkeypatch.setattr(plan.adapter.__class__, "load", skipping)
     with pytest.raises(SiteError, match=r"text:attn.out\[1\].* ran 0 times"):
         engine.make_patch(plan)
 

@@ -161,7 +161,7 @@ def test_invariant_1_nothing_before_apply_changes_a_model(
     layer = {"model": source_of(library, model, open_clip_weights), "manipulator.name": manipulator}
     layer |= {"data.name": "pairs", "data.path": str(pairs), "compute.workers": 0}
     plan = make_plan([("flag", layer)], default_host())
-    load, loaded = type(plan.adapter).load, []
+    load, loaded = plan.adapter.__class__.load, []
 
     def bits(module: torch.nn.Module) -> dict[str, Tensor]:
         return {key: tensor.clone().view(-1).view(torch.uint8) for key, tensor in module.state_dict().items()}
@@ -171,7 +171,7 @@ def test_invariant_1_nothing_before_apply_changes_a_model(
         loaded.append((found.module, bits(found.module), [type(part) for part in found.module.modules()]))
         return found
 
-    monkeypatch.setattr(type(plan.adapter), "load", watched)
+    monkeypatch.setattr(plan.adapter.__class__, "load", watched)
     on_disk = digests(model), open_clip_weights.read_bytes()
     assert make_patch(plan).changes
     [(module, before, classes)] = loaded

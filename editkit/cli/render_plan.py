@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from editkit.cli.console import note, size_text, write_line
+from editkit.cli.console import note, out, size_text, write_line
 from editkit.cli.table import number, print_table, prose, whole
 from editkit.editing import estimate
 from editkit.editing.forecast import Forecast, forecast_cache
@@ -90,7 +90,7 @@ def _print_sites(plan: Plan, forecast: Forecast) -> None:
 def _print_memory(plan: Plan, forecast: Forecast) -> None:
     memory = estimate.memory(plan)
     scores = f"{size_text(memory['scores'])} for scores (one tower at a time), " if memory["scores"] else ""
-    _headed("Memory", f"about {size_text(memory['model'])} for the model, {scores}and one batch.")
+    _wrapped("Memory", f"about {size_text(memory['model'])} for the model, {scores}and one batch.")
     kept = {part.tower for part in forecast.parts if part.kind == "moments" and part.state() == "hit"}
     for tower in plan.towers:
         if tower in kept:
@@ -107,7 +107,7 @@ def _print_cache(forecast: Forecast) -> None:
     kinds = dict.fromkeys(part.kind for part in forecast.parts if part.adds)
     sizes = {kind: sum(part.adds for part in forecast.parts if part.kind == kind) for kind in kinds}
     told = ", ".join(f"{size_text(size)} of {kind}" for kind, size in sizes.items())
-    _headed("Cache", f" A run would add {told}.")
+    _wrapped("Cache", f" A run would add {told}.")
     if forecast.adds + forecast.held > forecast.limit:
         write_line(
             f"The cache holds {size_text(forecast.held)} and may hold {size_text(forecast.limit)} "
@@ -139,6 +139,11 @@ def _groups(plan: Plan, forecast: Forecast) -> list[dict[str, Any]]:
 
 def _headed(head: str, text: str = "") -> None:
     write_line(Text.assemble((head, "bold"), f" {text}" if text else ""))
+
+
+def _wrapped(head: str, text: str) -> None:
+    """Print a sentence that holds nothing to be copied, in as many lines as the screen's width asks for."""
+    out.print(Text.assemble((head, "bold"), f" {text}"))
 
 
 def _text(value: Any) -> str:

@@ -19,6 +19,7 @@ from editkit.libraries import explain_import_failure
 LONGEST = 300
 """Characters of a foreign message that are repeated."""
 
+_AT = "_editkit_site"
 _site: ContextVar[str] = ContextVar("site", default="")
 
 
@@ -28,6 +29,9 @@ def at(site: Site) -> Iterator[None]:
     token = _site.set(site.name)
     try:
         yield
+    except Exception as error:
+        error.__dict__.setdefault(_AT, site.name)  # whoever tells of it does so after this context has ended
+        raise
     finally:
         _site.reset(token)
 
@@ -46,7 +50,7 @@ def blaming(who: str, plugin: str, site: str = "") -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         explain_import_failure(error)
-        place = site or _site.get()
+        place = site or error.__dict__.get(_AT) or _site.get()
         where = f" at {place}" if place else ""
         raise PluginError(f"{who} failed{where}: {one_line(error)[:LONGEST]}", tell_author(plugin)) from error
 

@@ -133,12 +133,12 @@ def to_entry(moments: Moments) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return a site's moments as the cache keeps them: tensors, and numbers as notes."""
     tensors = {"safe": moments.safe, "unsafe": moments.unsafe}
     tensors |= {name: held for name in SECOND if (held := getattr(moments, name)) is not None}
-    return tensors, {"pairs": moments.pairs, "safe_output_norm": moments.safe_output_norm}
+    return tensors, {"count": moments.pairs, "safe_output_norm": moments.safe_output_norm}
 
 
 def from_entry(tensors: Mapping[str, Tensor], notes: Mapping[str, Any]) -> Moments:
     """Return the moments that an entry holds, bit for bit."""
-    return Moments(pairs=notes["pairs"], safe_output_norm=notes["safe_output_norm"], **tensors)
+    return Moments(pairs=notes["count"], safe_output_norm=notes["safe_output_norm"], **tensors)
 
 
 def describe_embeddings(embeddings: Tensor) -> EmbeddingMoments:
