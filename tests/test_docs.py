@@ -100,7 +100,7 @@ def test_a_plugin_file_of_the_page_edits_a_model(
     ]
     assert flags
     data = ("--model", stage / "model", "--data", stage / "pairs" / "t.jsonl", "--workers", 0)
-    assert "0 problems" in done("--plugin", written[name], "plugins", "check").out
+    assert "0 problems" in done("--plugin", written[name], "plugins", "check", name).out
     done("--plugin", written[name], "edit", *flags, *data, "-o", tmp_path / "patch")
 
 
@@ -169,3 +169,9 @@ def test_what_is_to_be_tried_without_a_model_runs(written: dict[str, Path]) -> N
     assert given["scores"].shape == given["chosen"].shape == given["others"].shape == given["new"].shape == (5, 6)
     assert given["others"].any() and not given["others"].all()
     assert not torch.equal(given["new"], given["weight"])
+
+
+def test_what_tests_a_plugin_runs(written: dict[str, Path], stage: Path, tmp_path: Path) -> None:
+    (code,) = (block for block in blocks("plugins.md", "python") if "import check_dataset" in block)
+    halves(stage / "pairs", tmp_path / "halves")
+    exec(code, {"host": load_host(tuple(written.values())), "folder": tmp_path / "halves"})

@@ -21,6 +21,7 @@ from editkit.evals.judges.endpoint import LONGEST_BODY, PATIENCE
 from editkit.evals.judges.llm import LLMJudge
 from editkit.evals.judges.options import LLMOptions
 from editkit.evals.judges.prompt import CATEGORIES
+from editkit.testing import check_judge
 
 TEXTS = [f"a picture of {thing}" for thing in ("a dog", "a fight", "a lake", "a wound", "a cat", "a theft")]
 UNSAFE = ("fight", "wound", "theft")
@@ -53,6 +54,11 @@ def test_every_text_gets_its_own_verdict_in_the_order_of_the_texts() -> None:
     assert all(verdict.score is None for verdict in verdicts)
     assert steps == [1] * len(TEXTS)
     assert server.counts == Counter(TEXTS)
+
+
+def test_the_endpoint_judge_keeps_the_contract_of_judges() -> None:
+    with serving(truth) as server:
+        check_judge("llm", {"model": "m", "endpoint": server.url, "timeout": 5.0}, items=TEXTS)
 
 
 def test_order_does_not_depend_on_which_answer_comes_first() -> None:

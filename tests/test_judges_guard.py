@@ -14,6 +14,7 @@ from transformers import LlamaForCausalLM
 from editkit.errors import ModelError
 from editkit.evals.judges.guard import POLICIES, Guard, parse_llama_guard, parse_qwen3guard
 from editkit.evals.judges.options import GuardOptions
+from editkit.testing import check_judge
 
 # Templates with what editkit reads in those of the real models, which open the answer themselves.
 QWEN = """Label the last message. The first line must be one of: 'Safety: Safe', 'Safety: Unsafe', \
@@ -211,3 +212,7 @@ def test_a_template_that_takes_no_policy_cannot_be_asked_as_shieldgemma(tmp_path
     folder = saved(tmp_path, new_model(tokenizer), tokenizer)
     with pytest.raises(ModelError, match="takes no policy"):
         guard(folder, style="shieldgemma").judge(["a dog"])
+
+
+def test_a_guard_keeps_the_contract_of_judges(qwen: Path) -> None:
+    check_judge("guard", {"model": str(qwen), "device": "cpu", "dtype": "float32"}, items=list(QWEN_ANSWERS))

@@ -31,7 +31,7 @@ SCORER = (
 
 def problems(plugin_file: Any, code: str) -> dict[str, str]:
     """What `plugins check` finds wrong with a plugin file, by component."""
-    ran = run("--plugin", plugin_file("checked", code), "plugins", "check", "--json")
+    ran = run("--plugin", plugin_file("checked", code), "plugins", "check", "checked", "--json")
     found: dict[str, str] = ran.json["problems"]
     assert ran.code == (3 if found else 0)
     return found

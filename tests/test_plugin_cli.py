@@ -17,7 +17,7 @@ def test_plugins_check_names_what_is_broken_and_exits_with_three(
     install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install("editkit-broken", "broken_plugin", "raise RuntimeError('no GPU here')")
-    assert main(["plugins", "check", "--json"]) == 3
+    assert main(["plugins", "check", "editkit-broken", "--json"]) == 3
     captured = capsys.readouterr()
     assert json.loads(captured.out)["problems"] == {"editkit-broken": "RuntimeError: no GPU here"}
     assert captured.err.count("editkit-broken") == 1

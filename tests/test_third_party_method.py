@@ -111,7 +111,8 @@ def test_plugins_list_show_and_check_know_its_components(used: Used) -> None:
     for kind, name in used.method.components:
         shown = done(*given, "show", name).out
         assert f"{kind} of {used.method.module}" in shown
-    assert done(*given, "check", "--json").json["problems"] == {}
+    checked = done(*given, "check", used.method.module, "--json").json
+    assert (checked["checked"], checked["partly"], checked["problems"]) == (len(own), {}, {})
 
 
 def test_plan_announces_what_edit_does(used: Used) -> None:

@@ -1,4 +1,4 @@
-"""`editkit plugins list | show NAME | check`: what is installed, without importing any of it but for `check`."""
+"""`editkit plugins list | show NAME | check`: what is installed; only `check` imports any of it."""
 
 from __future__ import annotations
 
@@ -68,31 +68,32 @@ def show(
 
 
 @app.command()
-def check(ctx: typer.Context, json: Json = False) -> None:
-    """Build every component, hold it to its protocol and say what is wrong; exit 3 if anything is."""
+def check(
+    ctx: typer.Context,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Plugins or components; everything by default.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Hold components to the contracts of their kinds, and say what is wrong; exit 3 if anything is."""
     from editkit.cli.console import quiet_libraries
-    from editkit.components.build import try_out
-    from editkit.errors import EditkitError, InstallError
+    from editkit.testing.installed import check_installed
 
     quiet_libraries()
-    host = Session.of(ctx).host
-    problems = dict(host.failures)
-    for component in host.everything:
-        try:
-            try_out(component.spec, component.plugin)
-        except InstallError:  # no torch, or one that does not fit the rest: no component's fault, and told once
-            raise
-        except EditkitError as error:
-            problems[f"{component.spec.kind} {component.full_name}"] = str(error).replace("\n", " ")
+    found = check_installed(Session.of(ctx).host, names or ())
     if json:
-        emit_json({"checked": len(host.everything), "problems": problems})
+        count = len(found.kept) + len(found.partly) + len(found.problems)
+        emit_json({"checked": count, "partly": found.partly, "problems": found.problems})
     else:
-        for plugin, why in problems.items():
-            write_line(Text.assemble((plugin, "red"), f": {why}"))
+        for name, why in found.partly.items():
+            write_line(Text(f"{name} was checked in part: {why}", style="dim"))
+        for name, why in found.problems.items():
+            write_line(Text.assemble((name, "red"), f": {why}"))
         write_line(
-            f"{len(host.everything)} components of {len(host.loaded)} plugins checked, {len(problems)} problems."
+            f"{len(found.kept)} components keep their contracts, {len(found.partly)} were checked in part, "
+            f"{len(found.problems)} problems."
         )
-    if problems:
+    if found.problems:
         raise typer.Exit(3)
 
 

@@ -27,6 +27,10 @@ class ContractError(EditkitError):
     """A clause of its contract that a component breaks: the clause with what was found, then what it promises."""
 
 
+class UncheckedError(EditkitError):
+    """A component says that it cannot work here, so nothing of it could be checked: its own words."""
+
+
 class BreachError(Exception):
     """What a clause found."""
 
@@ -78,6 +82,25 @@ def build(choice: Choice) -> Any:
 def called(choice: Choice) -> str:
     """Return what errors call a component: "Scorer 'louder'"."""
     return f"{choice.spec.kind.capitalize()} '{choice.name}'"
+
+
+def refusal(attempt: Callable[[], object]) -> EditkitError | None:
+    """Return why a component says that it cannot work here; None: it can, or fails without saying why."""
+    try:
+        attempt()
+    except EditkitError as error:
+        return error
+    return None
+
+
+def require_here(refused: EditkitError | None) -> None:
+    """Raise what a component said of why it cannot work here.
+
+    Raises:
+        UncheckedError: it said something.
+    """
+    if refused is not None:
+        raise UncheckedError(refused.problem, refused.remedy) from refused
 
 
 @contextmanager
