@@ -178,7 +178,7 @@ def test_scores_are_the_librarys_probabilities(folder: Path, towers: Any) -> Non
     model = ADAPTER.load(ADAPTER.open(str(folder)), device="cpu", dtype="float32", towers=towers)
     found = model.scores(output.image_embeds @ output.text_embeds.T)
     torch.testing.assert_close(found, output.logits_per_image.sigmoid())
-    assert 0.01 < float(found.min()) < float(found.max()) < 0.99
+    assert 1e-4 < float(found.min()) < float(found.max()) < 1 - 1e-4  # random weights differ by release
 
 
 # What is missing

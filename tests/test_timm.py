@@ -39,7 +39,10 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 def tiny_timm(folder: Path, architecture: str = "vit_base_patch16_224", *, archive: bool = False, **given: Any) -> Path:
     """A folder as the hub has them, written by timm."""
     arguments = {**SMALL_VIT, **PUBLISHED.get(architecture, {}), **given}
-    save_for_hf(tiny_vit(architecture, **arguments), folder, model_args=arguments, safe_serialization=not archive)
+    model = tiny_vit(architecture, **arguments)
+    size = arguments["img_size"]
+    model.pretrained_cfg = {**model.pretrained_cfg, "input_size": (3, size, size)}  # as newer releases of timm write it
+    save_for_hf(model, folder, model_args=arguments, safe_serialization=not archive)
     return folder
 
 
