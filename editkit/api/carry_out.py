@@ -52,9 +52,7 @@ def carry_out(plan: Plan, *, output: Path | None = None, save: Path | None = Non
 
 def _check_places(plan: Plan, folder: Path, save: Path | None) -> None:
     """Refuse, before anything is computed, places that would be refused once half of the work is on the disk."""
-    for place in (folder, save):
-        if place is not None:
-            check_free(place, apart_from=plan.files.checkpoint.own_folders)
+    check_free(folder, save, apart_from=plan.files.checkpoint.own_folders)
     if save is not None:
         one, other = folder.resolve(), save.resolve()
         if one.is_relative_to(other) or other.is_relative_to(one):

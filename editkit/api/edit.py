@@ -52,9 +52,7 @@ def edit(
         >>> edited.patch.apply(model_folder, "edited-model")
     """
     places = [None if place is None else Path(place) for place in (output, save)]
-    for place in places:
-        if place is not None:
-            check_free(place)  # before the plan, which may take a while
+    check_free(*places)  # before the plan, which may take a while
     made = plan(
         scorer,
         selector=selector,

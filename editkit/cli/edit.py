@@ -99,9 +99,7 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
             cache=False if no_cache else None,
         )
         layers = asked.layers(called="flag", settings_called="--set")
-        for place in (output, save):
-            if place is not None:
-                check_free(place)
+        check_free(output, save)
         session = Session.of(ctx)
         quiet_libraries()
         from editkit.editing.plan import make_plan

@@ -5,7 +5,7 @@ Nothing is read for it: a file that was never hashed as it now is makes the answ
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from editkit.models.identity import Identity, identify_model
 
 State = Literal["hit", "miss", "unknown", "off", "not needed"]
 FLOAT32 = 4
+WORST_FIRST: tuple[State, ...] = ("off", "unknown", "miss", "hit")
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,7 @@ class Part:
 
     def state(self, sites: Sequence[Site] | None = None) -> State:
         """Return the state of all its entries, or of those of some sites: a hit if all of them are."""
-        found = {self.states[site] for site in (self.states if sites is None else sites)}
-        return next(state for state in ("off", "unknown", "miss", "hit") if state in found)
+        return _worst(self.states[site] for site in (self.states if sites is None else sites))
 
     @property
     def adds(self) -> int:
@@ -67,8 +67,7 @@ class Forecast:
     def scores(self, sites: Sequence[Site]) -> State:
         """Return whether all scores of some sites of one tower are there."""
         parts = [part for part in self.parts if part.kind == "scores" and sites[0] in part.states]
-        found = {part.state(sites) for part in parts}
-        return next((state for state in ("off", "unknown", "miss", "hit") if state in found), "not needed")
+        return _worst(part.state(sites) for part in parts)
 
 
 def forecast_cache(plan: Plan) -> Forecast:
@@ -107,6 +106,11 @@ def _parts(plan: Plan, data: TupleSet, cache: Cache) -> Iterator[Part]:
         size = FLOAT32 * 2 * width * len(paired(data, plan.recipe.calibration.seed, Dropped()))
         embeddings = {None: known.embeddings(tower)} if known else {}
         yield _part(cache, "embeddings", tower, what, {None: size}, embeddings)
+
+
+def _worst(states: Iterable[State]) -> State:
+    found = set(states)
+    return next((state for state in WORST_FIRST if state in found), "not needed")
 
 
 def _known(plan: Plan, data: TupleSet) -> Identities | None:

@@ -13,20 +13,23 @@ from editkit.errors import OutputError
 from editkit.files.threads import in_threads
 
 
-def check_free(output: Path, *, apart_from: Sequence[Path] = ()) -> None:
-    """Refuse an output that exists, or that lies in one of `apart_from` or in the hub cache.
+def check_free(*outputs: Path | None, apart_from: Sequence[Path] = ()) -> None:
+    """Refuse an output that exists, or that lies in one of `apart_from` or in the hub cache; None was not asked for.
 
     Raises:
         OutputError: with what is in the way.
     """
     from huggingface_hub import constants  # only once something is written: `--help` imports none of it
 
-    if os.path.lexists(output):
-        raise OutputError(f"{output} exists already.", "Choose another output folder; editkit never writes over one.")
-    if place := around(output, (*apart_from, Path(constants.HF_HUB_CACHE))):
-        raise OutputError(
-            f"{output} is inside {place}, which editkit does not write to.", "Choose a folder outside of it."
-        )
+    for output in (given for given in outputs if given is not None):
+        if os.path.lexists(output):
+            raise OutputError(
+                f"{output} exists already.", "Choose another output folder; editkit never writes over one."
+            )
+        if place := around(output, (*apart_from, Path(constants.HF_HUB_CACHE))):
+            raise OutputError(
+                f"{output} is inside {place}, which editkit does not write to.", "Choose a folder outside of it."
+            )
 
 
 def around(output: Path, places: Sequence[Path]) -> Path | None:

@@ -89,10 +89,21 @@ class ComponentIdentity:
 
 
 @dataclass(frozen=True)
-class ScoreIdentity(Identity):
-    """The scores [O, I] of one site."""
+class ComputedIdentity(Identity):
+    """Base of the identities of what a model computes."""
 
     model: ModelIdentity
+
+    @property
+    def codes(self) -> tuple[Code, ...]:
+        """All code that the numbers depend on."""
+        return self.model.code
+
+
+@dataclass(frozen=True)
+class ScoreIdentity(ComputedIdentity):
+    """The scores [O, I] of one site."""
+
     data: str
     """Fingerprint of the calibration tuples."""
     tokens: str
@@ -104,14 +115,13 @@ class ScoreIdentity(Identity):
     @property
     def codes(self) -> tuple[Code, ...]:
         """All code that the numbers depend on."""
-        return (*self.model.code, *self.scorer.code)
+        return (*super().codes, *self.scorer.code)
 
 
 @dataclass(frozen=True)
-class MomentsIdentity(Identity):
+class MomentsIdentity(ComputedIdentity):
     """The moments of one site's inputs."""
 
-    model: ModelIdentity
     data: str
     tokens: str
     site: Site
@@ -120,27 +130,16 @@ class MomentsIdentity(Identity):
     edited: str
     """Digest of what was edited before they were taken; empty: nothing was."""
 
-    @property
-    def codes(self) -> tuple[Code, ...]:
-        """All code that the numbers depend on."""
-        return self.model.code
-
 
 @dataclass(frozen=True)
-class EmbeddingIdentity(Identity):
+class EmbeddingIdentity(ComputedIdentity):
     """The embeddings [k, n, D] of n groups of k texts or images, by the model with an edit laid over it."""
 
-    model: ModelIdentity
     tower: Tower
     content: str
     """Digest of the texts, or of the images' bytes, in their order."""
     edit: str
     """Digest of the changes to the tower's tensors; empty: there are none."""
-
-    @property
-    def codes(self) -> tuple[Code, ...]:
-        """All code that the numbers depend on."""
-        return self.model.code
 
 
 def content_of_texts(groups: Sequence[tuple[str, ...]]) -> str:

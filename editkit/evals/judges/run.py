@@ -102,8 +102,7 @@ def run_judges(
     Raises:
         EditkitError: items or a judge cannot be used; nothing is written.
     """
-    if output is not None:
-        check_free(output)  # now, not after the work
+    check_free(output)  # now, not after the work
     content = content_of(asked, host)
     judges = choose_judges(asked, settings, host, content)
     sources = _named_apart([read_items(place, content, column) for place in places])
