@@ -14,7 +14,7 @@ from editkit.evals.embeddings import Bools, ClassEmbeddings, Floats
 from editkit.evals.encoder import Embedded, Encoder
 from editkit.evals.prepared import Prepared
 from editkit.evals.report import Measured
-from editkit.models.batches import Unreadable, refuse_unreadable
+from editkit.models.batches import pass_over, refuse_unreadable
 from editkit.models.variants import Variant
 from editkit.reports.schema import DataFacts
 
@@ -56,7 +56,7 @@ def measure_classes(
     bad: dict[str | None, str] = {}
     if new:
         groups = [(data.images[index],) for index in new.values()]
-        sink = _skip if skip_unreadable else refuse_unreadable
+        sink = pass_over if skip_unreadable else refuse_unreadable
         images = encoder.images(variants, groups, [(digest,) for digest in new], sink)
         digests = list(new)
         bad = {digests[group]: reason for group, reason in images[variants[0].name].unreadable.items()}
@@ -108,7 +108,3 @@ def _normalised_mean(values: Floats) -> Floats:
     mean = values.mean(axis=1, dtype=np.float64)
     length = np.linalg.norm(mean, axis=1, keepdims=True)
     return np.asarray(mean / length, dtype=np.float32)
-
-
-def _skip(item: Unreadable) -> None:
-    """The group is named in the report."""

@@ -15,7 +15,7 @@ from editkit.evals.prepared import Prepared
 from editkit.evals.report import Measured
 from editkit.evals.run_classes import Seen
 from editkit.evals.similarities import SimilarityFile, similarity_file
-from editkit.models.batches import Unreadable, refuse_unreadable
+from editkit.models.batches import pass_over, refuse_unreadable
 from editkit.models.variants import Variant
 from editkit.reports.schema import DataFacts
 
@@ -73,7 +73,7 @@ def embed_tuples(
         variants,
         list(zip(safe, unsafe, strict=True)),
         list(zip(*hashes, strict=True)),
-        _skip if skip_unreadable else refuse_unreadable,
+        pass_over if skip_unreadable else refuse_unreadable,
     )
     bad = images[variants[0].name].unreadable
     left_out = data.left_out + tuple(LeftOut(items[place].id, reason) for place, reason in sorted(bad.items()))
@@ -127,7 +127,3 @@ def _file(
     facts = tuples.facts
     about = {"evaluation": prepared.spec.name, "data": facts["name"], "fingerprint": facts["fingerprint"]}
     return nullcontext() if path is None else similarity_file(path, about)
-
-
-def _skip(item: Unreadable) -> None:
-    """The group is named in the report."""

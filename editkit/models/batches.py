@@ -47,6 +47,10 @@ def refuse_unreadable(item: Unreadable) -> None:
     raise DataError(item.reason, item.remedy)
 
 
+def pass_over(item: Unreadable) -> None:
+    """Leave an image out that cannot be decoded; whoever embeds it names it in what comes of it."""
+
+
 class _Images(Dataset[Any]):
     """Decodes and preprocesses one group; runs in worker processes, so it holds no model."""
 
