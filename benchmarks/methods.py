@@ -91,7 +91,8 @@ class Bench:
         plan = make_plan([("benchmark", layer)], host)
         compute = plan.recipe.compute
         device = resolve_device(compute.device)
-        identity = identify_model(plan.files, plan.files.checkpoint.identity(), compute, device, host)
+        weights = plan.files.checkpoint.identity()
+        identity = identify_model(plan.adapter, plan.files, weights, compute, device, host)
         return cls(
             host,
             layer,

@@ -138,7 +138,7 @@ class World:
         plan = make_plan([("test", self.layer)], host)
         assert plan.data is not None
         weights = plan.files.checkpoint.identity()
-        model = identify_model(plan.files, weights, plan.recipe.compute, self.device, host)
+        model = identify_model(plan.adapter, plan.files, weights, plan.recipe.compute, self.device, host)
         identities = Identities(plan, model, plan.data)
         sites, scorer = plan.sites_of("text"), plan.recipe.towers["text"].scorer
         assert scorer is not None

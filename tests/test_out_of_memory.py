@@ -155,7 +155,7 @@ def test_a_batch_that_is_too_large_is_halved_until_it_fits_and_the_user_is_told(
     small, said = (said_of_batches(limited.said[f"{name}-{size}"]) for size in ("small", "large"))
     assert not small
     # of 1000 asked for there are 64, so that the first half is 32
-    assert said[0] == f"{PASSES[name]}: out of memory, going on with batches of {TUPLES // 2}"
+    assert said[0] == f"{PASSES[name]}: out of memory, continuing with batches of {TUPLES // 2}"
     sizes = [int(line.rpartition(" ")[2]) for line in said]
     assert sizes == [TUPLES // 2**power for power in range(1, len(sizes) + 1)]  # a size that did not fit is not retried
 
@@ -177,7 +177,8 @@ def test_the_record_says_which_pass_ran_out_of_memory_and_what_it_went_on_with(l
     )
     assert "out_of_memory" not in small and small["recipe_digest"] == large["recipe_digest"]
     found = [
-        f"{one['pass']}: out of memory, going on with batches of {one['batch_size']}" for one in large["out_of_memory"]
+        f"{one['pass']}: out of memory, continuing with batches of {one['batch_size']}"
+        for one in large["out_of_memory"]
     ]
     assert found == limited.said[f"{name}-large"]
 
@@ -192,7 +193,7 @@ def test_what_does_not_fit_one_item_at_a_time_is_an_error_of_two_lines_that_leav
 ) -> None:
     assert limited.codes["too large"] == 1
     *notes, problem, remedy = limited.said["too large"]
-    assert notes[-1] == "moments text: out of memory, going on with batches of 1"
+    assert notes[-1] == "moments text: out of memory, continuing with batches of 1"
     size = 8 * WIDTH**2
     assert (
         problem == f"Error: Out of memory (moments text), with one item at a time: {size} bytes could not be allocated."
@@ -258,7 +259,7 @@ def test_the_refusal_of_every_allocator_halves_the_batch(name: str) -> None:
         return compute.batch_size
 
     assert batches.run_smaller("a pass", 100, attempt) == 3
-    assert said == [f"a pass: out of memory, going on with batches of {size}" for size in (6, 3)]
+    assert said == [f"a pass: out of memory, continuing with batches of {size}" for size in (6, 3)]
     assert batches.halved == [{"pass": "a pass", "batch_size": 6}, {"pass": "a pass", "batch_size": 3}]
 
 

@@ -54,6 +54,8 @@ class Host:
     failures: dict[str, str] = field(default_factory=dict)
     registered: list[tuple[str, object]] = field(default_factory=list)
     code: Codebase = field(default_factory=Codebase)
+    adapters: list[tuple[AdapterSpec, Adapter]] = field(default_factory=list)
+    """Those that were built, each once: they keep nothing of a model."""
 
     @property
     def loaded(self) -> list[str]:
@@ -140,13 +142,20 @@ class Host:
         return Choice(name, spec, validate_options(spec.options, given, where), self.plugin_of(spec))
 
     def adapter(self, spec: AdapterSpec) -> Adapter:
-        """Build a model family's adapter.
+        """Return a model family's adapter.
 
         Raises:
             PluginError: it cannot be imported or built, or lacks a method of its protocol.
         """
-        adapter: Adapter = build(spec, self.plugin_of(spec))
-        return adapter
+        for built, adapter in self.adapters:
+            if built is spec:
+                return adapter
+        self.adapters.append((spec, build(spec, self.plugin_of(spec))))
+        return self.adapters[-1][1]
+
+    def family_of(self, adapter: Adapter) -> AdapterSpec:
+        """Return the spec of an adapter that this host built."""
+        return next(spec for spec, built in self.adapters if built is adapter)
 
     def plugin_of(self, spec: Spec) -> str:
         """Return the distribution, or the file, that registered a spec."""

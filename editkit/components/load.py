@@ -73,10 +73,10 @@ def _register_file(host: Host, path: Path) -> None:
         module_spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[path.stem]
-        raise PluginError(f"Plugin file {path} failed: {one_line(error)}", "Mend the file.") from error
+        raise PluginError(f"Plugin file {path} failed: {one_line(error)}", "Correct the file.") from error
     host.register(path.stem, module)
     if path.stem in host.failures:
-        raise PluginError(f"Plugin file {path} failed: {host.failures[path.stem]}", "Mend the file.")
+        raise PluginError(f"Plugin file {path} failed: {host.failures[path.stem]}", "Correct the file.")
 
 
 def _is_another_module(path: Path) -> bool:

@@ -11,7 +11,6 @@ from torch import Tensor
 from editkit.components.site import Site
 from editkit.components.specs import Spec
 from editkit.libraries import versions
-from editkit.models.find import find_adapter
 
 if TYPE_CHECKING:
     from editkit.editing.plan import Plan
@@ -126,7 +125,7 @@ def _components(plan: Plan) -> Iterator[Spec]:
         yield from (choice.spec for choice in (*plan.scorers(tower).values(), part.selector, part.manipulator))
     if plan.data is not None:
         yield plan.recipe.data.spec
-    yield find_adapter(plan.files.source, plan.host)
+    yield plan.host.family_of(plan.adapter)
 
 
 def _totals(notes: Mapping[str, Mapping[str, int]]) -> dict[str, int]:

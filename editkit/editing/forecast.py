@@ -121,7 +121,8 @@ def _known(plan: Plan, data: TupleSet) -> Identities | None:
     if weights is None or not all(file_key(image) in digests for image in images if isinstance(image, Path)):
         return None
     compute = plan.recipe.compute
-    model = identify_model(plan.files, weights, compute, resolve_device(compute.device), plan.host)
+    device = resolve_device(compute.device)
+    model = identify_model(plan.adapter, plan.files, weights, compute, device, plan.host)
     return Identities(plan, model, data, digests)
 
 

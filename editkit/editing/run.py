@@ -92,7 +92,7 @@ class Run:
     def identities(self) -> Identities:
         """What they are kept under."""
         plan = self.plan
-        model = identify_model(plan.files, self.identity, plan.recipe.compute, self.device, plan.host)
+        model = identify_model(plan.adapter, plan.files, self.identity, plan.recipe.compute, self.device, plan.host)
         return Identities(plan, model, self.data, self.digests)
 
     @contextmanager

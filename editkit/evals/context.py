@@ -10,7 +10,6 @@ from typing import cast
 
 from editkit.components.choice import Choice
 from editkit.components.host import Host
-from editkit.components.metric import Metric
 from editkit.components.protocols import Adapter, ModelFiles
 from editkit.components.specs import EvalSpec, JudgeSpec
 from editkit.data.protocol import AnyData
@@ -19,7 +18,6 @@ from editkit.evals.judges.panel import Chosen
 from editkit.evals.provenance import describe_run
 from editkit.evals.report import Chance, add_facts
 from editkit.evals.subjects import LoadedPatches, calibrated_tuples, warn_of_overlap
-from editkit.models.find import find_adapter
 from editkit.models.identity import ModelIdentity, identify_model
 from editkit.models.variants import Variant
 from editkit.progress import Stage
@@ -84,7 +82,8 @@ class EvaluationContext:
     @cached_property
     def model_identity(self) -> ModelIdentity:
         """What the base's outputs depend on."""
-        return identify_model(self.files, self.identity, self.recipe.compute, self.device, self.host)
+        compute = self.recipe.compute
+        return identify_model(self.adapter, self.files, self.identity, compute, self.device, self.host)
 
     def report(
         self,
@@ -114,21 +113,22 @@ class EvaluationContext:
         return self.completed(made)
 
     def completed(
-        self, report: Report, beside: Mapping[str, Metric] | None = None, *, device: str | None = None
+        self, report: Report, beside: Mapping[str, EvalSpec] | None = None, *, device: str | None = None
     ) -> Report:
         """Add what every report says: what its metrics are, what its numbers depend on, and which tuples flatter them.
 
         Args:
-            beside: the facts of metrics of other evaluations.
+            beside: the other evaluations whose metrics stand in it, by metric.
             device: what numbers depend on, where it is not the device's name.
         """
-        add_facts(report, self.spec, beside)
+        add_facts(report, self.spec, beside or {})
         if isinstance(self.data, TupleSet):
             report["warnings"] += warn_of_overlap(self.data, self.digests, calibrated_tuples(self.patches))
         report["notes"] = list(self.files.notes)
         options, device = self.choice.options, device or self.device
         report["run"] = describe_run(self.recipe, self.files, self.identity, self.patches, options, device)
         judges = [self.host.resolve(JudgeSpec, judge.name) for judge in self.judges]
-        used = [self.spec, *judges, self.recipe.data.spec, find_adapter(self.recipe.model, self.host)]
+        family = self.host.family_of(self.adapter)
+        used = [self.spec, *(beside or {}).values(), *judges, self.recipe.data.spec, family]
         report["run"]["components"] = cast(list[ComponentFacts], self.host.origins(used))
         return report

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from editkit.components.choice import Choice
 from editkit.components.host import Host
-from editkit.components.metric import Metric, describe_metrics
 from editkit.components.specs import EvalSpec
 from editkit.errors import PluginError
 from editkit.evals.report import Measured
@@ -32,10 +30,6 @@ class Prepared:
     def measured(self, found: Measured) -> Measured:
         """Return what was measured, as far as it is shown."""
         return found.showing({metric: metric for metric in self.shown}) if self.shown else found
-
-    def facts(self, measured: Measured) -> Mapping[str, Metric]:
-        """Return the facts of what was measured."""
-        return describe_metrics(self.spec.metrics, next(iter(measured.hits.values())))
 
 
 def prepare_beside(spec: EvalSpec, host: Host) -> list[Prepared]:

@@ -136,16 +136,18 @@ def build_report(
     return report
 
 
-def add_facts(report: Report, spec: EvalSpec, beside: Mapping[str, Metric] | None = None) -> None:
+def add_facts(report: Report, spec: EvalSpec, beside: Mapping[str, EvalSpec]) -> None:
     """Write into a report what its evaluation and its metrics are.
 
     Args:
-        beside: the facts of metrics of other evaluations.
+        beside: the other evaluations whose metrics stand in it, by metric.
     """
-    others = beside or {}
     rows = [row for part in (report, *report.get("sets", ())) for row in (*part["models"], *part["controls"])]
-    own = dict.fromkeys(metric for row in rows for metric in row["metrics"] if metric not in others)
+    own = dict.fromkeys(metric for row in rows for metric in row["metrics"] if metric not in beside)
     facts = with_headline(describe_metrics(spec.metrics, own))
+    others: dict[str, Metric] = {}
+    for other in {id(other): other for other in beside.values()}.values():
+        others |= describe_metrics(other.metrics, [name for name in beside if beside[name] is other])
     report["title"], report["items"], report["metrics"] = (
         spec.called,
         spec.items_called,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from editkit.components.host import Host
-from editkit.components.metric import Metric
 from editkit.components.specs import EvalSpec
 from editkit.data.tuples import TupleSet
 from editkit.data.zeroshot.sets import ClassSets
@@ -74,21 +73,21 @@ def _from_embeddings(context: EvaluationContext, asked: Request) -> Report:
         context.adapter, context.files, context.model_identity, recipe.compute, context.device, context.stage
     )
     own = Prepared.of(context.choice)
-    facts: dict[str, Metric] = {}
+    others: dict[str, EvalSpec] = {}
     if isinstance(context.data, TupleSet):
-        report, facts = _of_tuples(context, asked, own, encoder)
+        report, others = _of_tuples(context, asked, own, encoder)
     elif isinstance(context.data, ClassSets):
         report = run_benchmark(context, context.data, own, encoder)
     else:
         found = measure_classes(own, context.data, context.variants, encoder, skip_unreadable=recipe.skips_bad_items)
         report = build_report(context.name, context.variants, found)
-    return context.completed(report, facts)
+    return context.completed(report, others)
 
 
 def _of_tuples(
     context: EvaluationContext, asked: Request, own: Prepared, encoder: Encoder
-) -> tuple[Report, dict[str, Metric]]:
-    """Return the report, and the facts of the metrics that stand beside."""
+) -> tuple[Report, dict[str, EvalSpec]]:
+    """Return the report, and the evaluations whose metrics stand beside, by metric."""
     beside = prepare_beside(own.spec, context.host)
     of_tuples = [one for one in beside if one.spec.data == "tuples"]
     of_classes = [one for one in beside if one.spec.data == "classes"]
@@ -101,5 +100,6 @@ def _of_tuples(
         for one in of_classes:
             found = measure_classes(one, images, variants, encoder, tuples.seen, skip_unreadable=skip)
             measured.append((one, found))
-    facts = {name: facts for one, found in measured for name, facts in one.facts(found).items()}
-    return build_report(context.name, variants, first, [found for _, found in measured]), facts
+    base = variants[0].name
+    specs = {metric: one.spec for one, found in measured for metric in found.hits[base]}
+    return build_report(context.name, variants, first, [found for _, found in measured]), specs

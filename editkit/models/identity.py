@@ -19,13 +19,12 @@ from typing import Any
 from editkit.components.choice import Choice
 from editkit.components.code import Code
 from editkit.components.host import Host
-from editkit.components.protocols import ModelFiles
+from editkit.components.protocols import Adapter, ModelFiles
 from editkit.components.site import Site, Tower
 from editkit.components.specs import Spec
 from editkit.files.digests import digest_of
 from editkit.libraries import versions
 from editkit.models.compute import Compute
-from editkit.models.find import find_adapter
 
 FORMAT = 2
 """Raised when the meaning of what is cached changes, so that older entries are never served."""
@@ -152,10 +151,13 @@ def content_of_images(digests: Sequence[Sequence[str | None]]) -> str:
     return digest_of(["images", [list(group) for group in digests]])
 
 
-def identify_model(files: ModelFiles, weights: str, compute: Compute, device: str, host: Host) -> ModelIdentity:
+def identify_model(
+    adapter: Adapter, files: ModelFiles, weights: str, compute: Compute, device: str, host: Host
+) -> ModelIdentity:
     """Return the identity of a model as it will be loaded.
 
     Args:
+        adapter: one that the host built.
         weights: `Checkpoint.identity()`.
         device: the torch device that it is loaded on.
 
@@ -164,13 +166,13 @@ def identify_model(files: ModelFiles, weights: str, compute: Compute, device: st
     """
     import torch
 
-    adapter = find_adapter(files.source, host)
+    family = host.family_of(adapter)
     return ModelIdentity(
         weights=weights,
         config=_digest(files.config),
         processing=_digest(files.settings),
-        adapter=adapter.target,
-        code=host.code_of(adapter),
+        adapter=family.target,
+        code=host.code_of(family),
         libraries=versions(),
         dtype=compute.dtype,
         autocast=compute.autocast,

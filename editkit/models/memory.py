@@ -86,7 +86,7 @@ class Batches:
                 raise ModelError(f"Out of memory ({what}), with one item at a time: {reason}", REMEDY)
             self.compute = self.compute.model_copy(update={"batch_size": size})
             self.halved.append({"pass": what, "batch_size": size})
-            with self.stage(f"{what}: out of memory, going on with batches of {size}", 0):
+            with self.stage(f"{what}: out of memory, continuing with batches of {size}", 0):
                 pass
 
 

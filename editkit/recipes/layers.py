@@ -72,7 +72,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if not isinstance(key, str):
-            raise RecipeError(f"Recipe key {key!r} is not text.", "Quote it, or mend the file.")
+            raise RecipeError(f"Recipe key {key!r} is not text.", "Quote it, or correct the file.")
         path = f"{prefix}{key}"
         if isinstance(value, Mapping) and path.count(".") < _dots(path):
             flat |= flatten(value, f"{path}.")
