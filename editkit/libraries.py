@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module, metadata, util
@@ -95,14 +96,28 @@ def release(distribution: str, what: str) -> str:
     Raises:
         InstallError: it is not installed.
     """
-    try:
-        return f"{distribution} {metadata.version(distribution)}"
-    except metadata.PackageNotFoundError as error:
-        raise _missing(distribution, what) from error
+    if version := installed_version(distribution):
+        return f"{distribution} {version}"
+    raise _missing(distribution, what)
 
 
 def _missing(distribution: str, what: str) -> InstallError:
     return InstallError(f"{distribution} is not installed, which {what} needs.", f"Run: pip install {distribution}")
+
+
+def installed_version(distribution: str) -> str | None:
+    """Return the version of a distribution; None: it is not installed."""
+    try:
+        return header(metadata.distribution(distribution), "Version")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def header(distribution: metadata.Distribution, field: str) -> str | None:
+    """Return a field of a distribution's metadata; `Distribution.metadata` parses all of its README for that."""
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    found = re.search(rf"^{field}: *(\S+)", text, re.MULTILINE)
+    return found and found[1]
 
 
 LIBRARIES = {
@@ -128,8 +143,8 @@ def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for distribution, module in LIBRARIES.items():
         try:
-            if util.find_spec(module) is not None:
-                found[distribution] = metadata.version(distribution)
-        except (ImportError, ValueError):  # PackageNotFoundError is an ImportError
+            if util.find_spec(module) is not None and (version := installed_version(distribution)):
+                found[distribution] = version
+        except (ImportError, ValueError):
             continue
     return found

@@ -7,7 +7,6 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 from cache_world import Keys, World, build, copy_of_editkit, world_at
 from models import spoil
 
+from editkit import libraries
 from editkit.components.load import load_host
 from editkit.components.specs import AdapterSpec, ScorerSpec
 from editkit.files.cache import Cache
@@ -78,8 +78,10 @@ def version_of(distribution: str, version: str = "99.0") -> Change:
     """Another version of something installed."""
 
     def change(world: World) -> None:
-        real = metadata.version
-        world.patch.setattr(metadata, "version", lambda name: version if name == distribution else real(name))
+        real = libraries.installed_version
+        world.patch.setattr(
+            libraries, "installed_version", lambda name: version if name == distribution else real(name)
+        )
 
     return change
 

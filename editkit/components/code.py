@@ -22,7 +22,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from editkit.libraries import LIBRARIES
+from editkit.libraries import LIBRARIES, header, installed_version
 
 OWN = "editkit"
 SHOWING = frozenset({"cli", "reports", "testing"})
@@ -61,7 +61,7 @@ class Codebase:
         """Return the code of one plugin alone: a distribution's name, or what a single file is called."""
         name = canonicalize_name(plugin)
         if name in self._roots:
-            return Code(plugin, _version(name) or "", self._digest(frozenset(self._roots[name])))
+            return Code(plugin, installed_version(name) or "", self._digest(frozenset(self._roots[name])))
         roots = {root_of(module) for module in self.modules.get(plugin, ())}
         return Code(plugin, "", self._digest(frozenset(root for root in roots if root not in self._owners)))
 
@@ -92,7 +92,7 @@ class Codebase:
         for name in _required(distribution):
             if name in self._roots:
                 self._add(name, found)
-            elif version := _version(name):
+            elif version := installed_version(name):
                 found.setdefault(name, Code(name, version))
         for root in sorted(self._roots[distribution]):
             for module in self._imported(root):
@@ -110,15 +110,15 @@ class Codebase:
                 self._follow(imported, found)
         elif root not in sys.stdlib_module_names and root not in LIBRARIES.values():
             for name in _distributions(root):
-                found.setdefault(name, Code(name, _version(name) or ""))
+                found.setdefault(name, Code(name, installed_version(name) or ""))
 
     @cached_property
     def _roots(self) -> dict[str, set[str]]:
         """The packages of every distribution with plugins, loaded or not; an editable one lists no files."""
         found: dict[str, set[str]] = {}
         for entry in metadata.entry_points(group="editkit"):
-            if entry.dist is not None:
-                found.setdefault(canonicalize_name(entry.dist.name), set()).add(root_of(entry.module))
+            if entry.dist is not None and (name := header(entry.dist, "Name")):
+                found.setdefault(canonicalize_name(name), set()).add(root_of(entry.module))
         owned = set().union(*found.values())
         for plugin, modules in self.modules.items():  # it may have further packages, but not another plugin's
             if canonicalize_name(plugin) in found:
@@ -160,8 +160,15 @@ def root_of(module: str) -> str:
 def _digest_of(files: Mapping[str, Path]) -> str:
     digest = sha256()
     for name in sorted(files):
-        digest.update(f"{name}\0{sha256(files[name].read_bytes()).hexdigest()}\0".encode())
+        state = files[name].stat()
+        digest.update(f"{name}\0{_file_digest(files[name], state.st_size, state.st_mtime_ns)}\0".encode())
     return digest.hexdigest()
+
+
+@cache
+def _file_digest(path: Path, size: int, changed: int) -> str:
+    """Return the sha256 (hex) of a file of this size, last changed then: each host of a process would read them all."""
+    return sha256(path.read_bytes()).hexdigest()
 
 
 def _files(roots: frozenset[str]) -> dict[str, Path]:
@@ -210,11 +217,15 @@ def _is_loose(root: str) -> bool:
         return False
     spec = _spec(root)
     places = [*(spec.submodule_search_locations or ()), spec.origin or ""] if spec else [""]
-    standard = [Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")]
     return not any(
-        INSTALLED & {*Path(place).parts} or any(Path(place).is_relative_to(folder) for folder in standard)
+        INSTALLED & {*Path(place).parts} or any(Path(place).is_relative_to(folder) for folder in _standard_folders())
         for place in places
     )
+
+
+@cache
+def _standard_folders() -> list[Path]:
+    return [Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib")]
 
 
 def _imports(root: str) -> set[str]:
@@ -222,13 +233,22 @@ def _imports(root: str) -> set[str]:
     found: set[str] = set()
     for path in _files(frozenset({root})).values():
         if path.suffix == ".py":
-            with suppress(SyntaxError):  # a template among the modules
-                for node in ast.walk(ast.parse(path.read_bytes())):
-                    if isinstance(node, ast.Import):
-                        found |= {name.name for name in node.names}
-                    elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-                        found.add(node.module)
+            state = path.stat()
+            found |= _file_imports(path, state.st_size, state.st_mtime_ns)
     return {name for name in found if root_of(name) != root and _spec(root_of(name)) is not None}
+
+
+@cache
+def _file_imports(path: Path, size: int, changed: int) -> frozenset[str]:
+    """Return what a file of this size, last changed then, imports by an absolute name."""
+    found: set[str] = set()
+    with suppress(SyntaxError):  # a template among the modules
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Import):
+                found |= {name.name for name in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                found.add(node.module)
+    return frozenset(found)
 
 
 def _required(distribution: str) -> list[str]:
@@ -241,16 +261,9 @@ def _required(distribution: str) -> list[str]:
     return found
 
 
-def _version(distribution: str) -> str | None:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _distributions(root: str) -> list[str]:
     """Return the distributions that a top-level module comes from."""
-    return [root] if _version(root) else sorted(set(_packages().get(root, ())))
+    return [root] if installed_version(root) else sorted(set(_packages().get(root, ())))
 
 
 @cache

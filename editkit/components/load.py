@@ -15,6 +15,7 @@ from editkit.components import hooks
 from editkit.components.admission import why_excluded
 from editkit.components.host import BUILT_IN, Host
 from editkit.errors import PluginError, one_line
+from editkit.libraries import header
 
 
 def _wanted() -> set[str] | None:
@@ -35,8 +36,7 @@ def load_host(files: Sequence[str | Path] = ()) -> Host:
     manager.add_hookspecs(hooks)
     host = Host(manager)
     wanted = _wanted()
-    for entry in _entry_points():
-        plugin = entry.dist.name if entry.dist else entry.name
+    for plugin, entry in _entry_points():
         if wanted is not None and plugin != BUILT_IN and not wanted & {plugin, entry.name}:
             continue
         try:
@@ -50,13 +50,14 @@ def load_host(files: Sequence[str | Path] = ()) -> Host:
     return host
 
 
-def _entry_points() -> list[metadata.EntryPoint]:
-    """Return the plugins that are installed, by name, editkit's own first: of two components of a name it wins."""
+def _entry_points() -> list[tuple[str, metadata.EntryPoint]]:
+    """Return the distributions with plugins, and the plugins, by name.
 
-    def place(entry: metadata.EntryPoint) -> tuple[bool, str]:
-        return entry.dist is None or entry.dist.name != BUILT_IN, entry.name
-
-    return sorted(metadata.entry_points(group="editkit"), key=place)
+    editkit's own come first: of two components of a name they win.
+    """
+    entries = metadata.entry_points(group="editkit")
+    found = [((entry.dist and header(entry.dist, "Name")) or entry.name, entry) for entry in entries]
+    return sorted(found, key=lambda one: (one[0] != BUILT_IN, one[1].name))
 
 
 def _register_file(host: Host, path: Path) -> None:
