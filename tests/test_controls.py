@@ -18,7 +18,7 @@ from torch import Tensor
 
 from editkit.components.load import default_host
 from editkit.components.specs import ManipulatorSpec, SelectorSpec
-from editkit.evals.controls import Redraw, kind_of_control
+from editkit.evals.controls import Redraw, control_variants, kind_of_control
 from editkit.evals.safeground import METRICS, SafeGround
 from editkit.models.variants import Variant
 from editkit.patch.change import Change
@@ -102,10 +102,12 @@ def test_other_weights_as_many_per_site_are_changed_by_the_same_manipulator(any_
         for key, change in changes.items():
             assert change.count == patch.changes[key].count and change.fits(opened.files.checkpoint.read(key))
             where = opened.weights(key, change) != opened.weights(key)
+            assert not (where & (opened.weights(key, patch.changes[key]) != opened.weights(key))).any()
             assert torch.equal(opened.weights(key, change)[where], -opened.weights(key)[where])
     key = sites[0].key
     assert len({found[name][key].index.tobytes() for name in REDRAWN}) == 4  # type: ignore[union-attr]
-    kept = opened.weights(key).abs()[opened.weights(key, found["magnitude"][key]) == opened.weights(key)]
+    own = opened.weights(key, patch.changes[key]) != opened.weights(key)
+    kept = opened.weights(key).abs()[(opened.weights(key, found["magnitude"][key]) == opened.weights(key)) & ~own]
     assert kept.max() <= opened.weights(key).abs().flatten()[found["magnitude"][key].index.astype(int)].min()  # type: ignore[union-attr]
 
 
@@ -128,6 +130,18 @@ def test_sites_in_one_tensor_keep_their_own_counts(fused: Opened) -> None:
         assert not fused.moved(left_alone, changes[left_alone.key]).any()
 
 
+def test_where_too_few_others_are_left_the_edits_own_weights_are_taken_and_counted(clip: Opened) -> None:
+    [site] = clip.sites("text:attn.out[0]")
+    most = torch.rand(site.shape, generator=torch.Generator().manual_seed(0)) < 0.7
+    patch = edited(clip, [site], lambda _: most, negated)
+    chosen = int(most.sum())
+    shared = chosen - (site.size - chosen)
+    for variant in control_variants(patch, "p", clip.adapter, clip.files, default_host()):
+        change = variant.changes[site.key]
+        both = (clip.moved(site, change) != 0) & (clip.moved(site, patch.changes[site.key]) != 0)
+        assert int(both.sum()) == shared and variant.overlap == pytest.approx(shared / chosen)
+
+
 def test_units_are_replaced_by_whole_units_as_many(clip: Opened) -> None:
     sites = clip.sites("text:attn.out", "text:mlp.out")
     found = clip.controls(edited(clip, sites, some_columns, negated, text=UNITS))
@@ -138,8 +152,9 @@ def test_units_are_replaced_by_whole_units_as_many(clip: Opened) -> None:
             assert torch.equal(mask.all(dim=0), mask.any(dim=0))
             assert int(mask.sum()) == int(some_columns(site).sum())
         assert len({tuple(mask.any(dim=0).tolist()) for mask in chosen.values()}) > 1
-        mean = clip.weights(site.key).abs().mean(dim=0)
-        assert mean[chosen["magnitude"][0]].min() >= mean[~chosen["magnitude"][0]].max()
+        mean, own = clip.weights(site.key).abs().mean(dim=0), some_columns(site)[0]
+        assert not (chosen["magnitude"][0] & own).any()
+        assert mean[chosen["magnitude"][0]].min() >= mean[~chosen["magnitude"][0] & ~own].max()
 
 
 # Other weights, scaled
@@ -301,4 +316,5 @@ def test_the_verdict_says_what_a_control_that_gains_as_much_disproves(control: s
     other = Subject(control, "p", dict.fromkeys(METRICS, theirs))
     chance = SafeGround().chance(noise(1))
     report = report_of("safeground", DataFacts(name="d", fingerprint="", n=400), subjects, [other], chance=chance)
-    assert f"as much or more, so the gain is not owed to the {what}." in "\n".join(verdict(report))
+    text = "\n".join(verdict(report))
+    assert f"as much or more, but knowledge was not measured, so nothing follows on the {what}." in text

@@ -56,8 +56,11 @@ def test_where_less_is_better_a_fall_is_a_gain_that_is_set_against_controls_and_
 
 def test_a_control_that_falls_further_takes_the_credit() -> None:
     text = "\n".join(verdict(leaks(LEAK, edit=BASE | {"leak": 30}, random=75, magnitude=5)))
-    assert "(magnitude): as much or more, so the gain is not owed to the choice of weights." in text
-    assert "leak 37.5 is within reach of mere damage" in text  # above what collapsed embeddings score
+    assert (
+        "(magnitude): as much or more, but knowledge was not measured, so nothing follows on the choice of weights."
+        in text
+    )
+    assert "leak 37.5 is within reach of mere damage: independent noise (40.0) and collapsed embeddings (50.0)." in text
 
 
 def test_without_controls_it_is_unknown_whether_other_weights_would_lower_it() -> None:

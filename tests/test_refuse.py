@@ -106,6 +106,19 @@ def test_opposed_towers_are_pushed_apart_along_what_both_use_least() -> None:
         torch.testing.assert_close(found, minimum(made, goals, preserve=1, ridge=0.01), rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_of_two_directions_of_least_energy_the_images_one_points_against_the_captions_one(seed: int) -> None:
+    text, vision = other_tower(4, seed=seed), other_tower(4, seed=seed + 50)
+    captions = proj((4, 6))
+    images = replace(captions, site=replace(captions.site, tower="vision"))
+    options: dict[str, Any] = {"own": 1, "keep": 0, "push": 1, "direction": "least-energy", "preserve": 1}
+    pushed = [
+        (refused(made, embedded(other), embedded(own), **options) - made.weight) @ made.unsafe.mean(dim=0)
+        for made, own, other in ((captions, text, vision), (images, vision, text))
+    ]
+    assert float(pushed[0] @ pushed[1]) < 0
+
+
 def test_a_push_alone_changes_a_weight_by_rank_one() -> None:
     made, rows = proj((5, 6)), other_tower(5)
     change = refused(made, embedded(rows), own=1) - made.weight

@@ -17,7 +17,7 @@ from benchmarks.pairs.measure import GOAL, Edit, edited, hits
 from benchmarks.pairs.transfer import cases, measure
 from editkit.cli.progress import stage
 from editkit.evals.embeddings import Bools
-from editkit.evals.statistics import mcnemar, paired_bootstrap, wilson
+from editkit.evals.statistics import change_of, wilson
 
 COLUMNS = (
     "P_s^t",
@@ -110,14 +110,14 @@ def _row(name: str, found: Mapping[str, Bools], base: Mapping[str, Bools], edit:
 def _rate(found: Bools, base: Bools) -> dict[str, Any]:
     count, n = int(found.sum()), len(found)
     interval: Sequence[float] = wilson(count, n)
-    change: Sequence[float] = paired_bootstrap(base, found)
+    change = change_of(base, found)
     return {
         "value": 100 * count / n,
         "n": n,
         "interval": [100 * end for end in interval],
-        "difference": 100 * (count - int(base.sum())) / n,
-        "difference_interval": [100 * end for end in change],
-        "p": mcnemar(base, found),
+        "difference": change["value"],
+        "difference_interval": [change["low"], change["high"]],
+        "p": change["p"],
     }
 
 

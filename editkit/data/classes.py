@@ -55,7 +55,8 @@ class ClassSet:
 
     def prompts(self) -> tuple[str, ...]:
         """Return the k templates filled with the first class, then with the second, and so on."""
-        names = [name.replace("_", " ") if self.underscores == "spaces" else name for name in self.classes]
+        plain = (name.replace("_", " ") if self.underscores == "spaces" else name for name in self.classes)
+        names = [" ".join(name.split()) for name in plain]  # published lists have names that end in a blank
         return tuple(template.replace("{}", name) for name in names for template in self.templates)
 
     def select(self, limit: int | None = None, seed: int = 0) -> ClassSet:

@@ -1,5 +1,7 @@
 """What chance would have done: each patch's controls, matched by the number of its weights or the norm of its change.
 
+Other weights are weights that the patch does not change; where too few are left, the control says how many it shares.
+
 | a patch that                                        | gets as controls                                            |
 |---|---|
 | chooses weights                                     | as many others per site, at random and by magnitude         |
@@ -14,15 +16,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from editkit.components.choice import Choice
 from editkit.components.host import Host
 from editkit.components.protocols import Adapter, ModelFiles
 from editkit.components.site import TOWERS, Site, Tower
 from editkit.components.specs import ManipulatorSpec, ScorerSpec, SelectorSpec, Spec
 from editkit.editing.engine import manipulate, select
-from editkit.editing.input_scores import score_weights
+from editkit.editing.input_scores import Scored, score_weights
 from editkit.editing.plan import Plan, read_weight
 from editkit.evals.norm_controls import rescaled_sites, whole_controls
+from editkit.models.site_tensors import weight_of
 from editkit.models.variants import Variant
 from editkit.patch.change import Change
 from editkit.patch.patch import Patch
@@ -64,12 +71,17 @@ def control_variants(patch: Patch, folder: str, adapter: Adapter, files: ModelFi
     """
     sites = adapter.sites(files)
     parts: list[Labelled] = []
+    counted: dict[str, tuple[int, int]] = {}  # by label: weights shared with the patch, and all
     rest = dict(patch.changes)
     for tower in TOWERS:
         plan = _recorded_plan(patch, tower, sites, adapter, files, host)
         redraw = plan and _redraw_of(plan, tower)
         if plan and redraw:
-            parts.append([(label, _redrawn(patch, plan, tower, redraw, label)) for label in SCORERS])
+            drawn = [(label, *_redrawn(patch, plan, tower, redraw, label)) for label in SCORERS]
+            parts.append([(label, changes) for label, changes, _ in drawn])
+            for label, _, (shared, chosen) in drawn:
+                before = counted.get(label, (0, 0))
+                counted[label] = (before[0] + shared, before[1] + chosen)
             rest = {key: rest[key] for key in rest if not any(key in (site.key, site.bias) for site in plan.sites)}
     if rest:
         transposed = {site.key for site in sites if site.transposed}
@@ -80,7 +92,9 @@ def control_variants(patch: Patch, folder: str, adapter: Adapter, files: ModelFi
         label = " and ".join(dict.fromkeys(label for label, _ in made))
         merged = {key: change for _, changes in made for key, change in changes.items()}
         if merged:
-            variants.append(Variant(label, merged, patch=folder, is_control=True))
+            shared, chosen = counted.get(together[0][0], (0, 0))
+            overlap = shared / chosen if chosen else None
+            variants.append(Variant(label, merged, patch=folder, is_control=True, overlap=overlap))
     return variants
 
 
@@ -110,8 +124,14 @@ def _redraw_of(plan: Plan, tower: Tower) -> Redraw | None:
     return kind_of_control(cast(SelectorSpec, own.selector.spec), manipulator, asks=asks)
 
 
-def _redrawn(patch: Patch, plan: Plan, tower: Tower, redraw: Redraw, label: str) -> dict[str, Change]:
-    """The changes of one control at one tower: the one place where the engine is called."""
+def _redrawn(
+    patch: Patch, plan: Plan, tower: Tower, redraw: Redraw, label: str
+) -> tuple[dict[str, Change], tuple[int, int]]:
+    """The changes of one control at one tower; how many of its weights the patch changes too, and how many it has.
+
+    The one place where the engine is called. The patch's own weights are scored below all others, so that they are
+    chosen only where too few others are left.
+    """
     own = plan.recipe.towers[tower]
     scorer = _choose(plan, ScorerSpec, **SCORERS[label])
     selector = (
@@ -120,10 +140,25 @@ def _redrawn(patch: Patch, plan: Plan, tower: Tower, redraw: Redraw, label: str)
     towers = {**plan.recipe.towers, tower: replace(own, scorer=scorer, selector=selector)}
     other = replace(plan, recipe=replace(plan.recipe, towers=towers))
     weights = {site: read_weight(other, site).float() for site in other.sites}
-    masks = select(other, tower, score_weights({"scorer": scorer.build()}, weights))
+    own_masks = {site: _chosen_by(patch, site) for site in other.sites}
+    scored = score_weights({"scorer": scorer.build()}, weights)["scorer"]
+    last = {site: torch.where(own_masks[site], values.min() - 1, values) for site, values in scored.scores.items()}
+    masks = select(other, tower, {"scorer": Scored(last)})
+    shared = sum(int((mask & own_masks[site]).sum()) for site, mask in masks.items())
+    counts = shared, sum(int(mask.sum()) for mask in masks.values())
     if redraw.manipulator == "norm":
-        return rescaled_sites(patch.changes, plan.files.checkpoint, masks)
-    return {change.key: change for change in manipulate(other, tower, masks)}
+        return rescaled_sites(patch.changes, plan.files.checkpoint, masks), counts
+    return {change.key: change for change in manipulate(other, tower, masks)}, counts
+
+
+def _chosen_by(patch: Patch, site: Site) -> Tensor:
+    """[O, I] bool: the weights of a site that a patch changes."""
+    change = patch.changes.get(site.key)
+    if change is None:
+        return torch.zeros(site.shape, dtype=torch.bool)
+    moved = np.zeros(change.size, dtype=bool)
+    moved[slice(None) if change.index is None else change.index] = change.before != change.after
+    return weight_of(torch.from_numpy(moved).view(change.shape), site)
 
 
 def _choose(plan: Plan, kind: type[Spec], name: str, **options: Any) -> Choice:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from editkit.evals.embeddings import Bools, Integers
 from editkit.evals.statistics import RESAMPLES, change_of, rate_of
+from editkit.reports.facts import LEVEL
 from editkit.reports.schema import Difference, Rate
 
 Scores = npt.NDArray[np.float64]
@@ -79,25 +80,29 @@ def rate(measure: Measure, rows: Integers | None = None, *, seed: int = 0) -> Ra
 
 
 def change(base: Measure, other: Measure, *, seed: int = 0) -> Difference | None:
-    """Return other minus base on the captions known of both: paired bootstrap interval, and a p.
+    """Return other minus base on the captions known of both, with an interval and a p.
 
-    The p of a share is McNemar's, exact. That of an average is of a randomization test: if the edit changes nothing,
-    the two captions of an image may as well be exchanged, so p is the share of 2,000 random exchanges, the observed one
-    added, that lie as far apart (E. W. Noreen, Computer-intensive methods for testing hypotheses, 1989).
+    Those of a share are `change_of`'s. The interval of an average is the paired bootstrap's, which reaches to 0 unless
+    p < 0.05. That p is of a randomization test: if the edit changes nothing, the two captions of an image may as well
+    be exchanged, so p is the share of 2,000 random exchanges, the observed one added, that lie as far apart (E. W.
+    Noreen, Computer-intensive methods for testing hypotheses, 1989).
     """
     known = base.known & other.known
     n = int(np.count_nonzero(known))
     if not n:
         return None
     if isinstance(base, Share) and isinstance(other, Share):
-        return change_of(base.hits[known], other.hits[known], seed=seed)
+        return change_of(base.hits[known], other.hits[known])
     assert isinstance(base, Average) and isinstance(other, Average)  # a metric is of one kind
     old, new, total = base.stats[known], other.stats[known], base.total
     observed = float(total(new.sum(axis=0), n) - total(old.sum(axis=0), n))
     # the same seed draws the same captions for both
     drawn = _resampled(new, total, seed) - _resampled(old, total, seed)
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return Difference(value=observed, low=float(low), high=float(high), p=_exchanged(old, new, total, observed, seed))
+    p = _exchanged(old, new, total, observed, seed)
+    if p >= LEVEL:
+        low, high = min(low, 0.0), max(high, 0.0)
+    return Difference(value=observed, low=float(low), high=float(high), p=p)
 
 
 def _resampled(stats: Scores, total: Total, seed: int) -> Scores:

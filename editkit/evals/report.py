@@ -17,11 +17,11 @@ from editkit.components.specs import EvalSpec
 from editkit.data.tuples import LeftOut
 from editkit.errors import DataError
 from editkit.evals.embeddings import Bools, Integers
-from editkit.evals.statistics import change_of, rate_of
+from editkit.evals.statistics import change_of, holm, rate_of
 from editkit.evals.weighted import ItemWeights, weighted_change, weighted_rate
 from editkit.models.variants import Variant
-from editkit.reports.facts import kept_facts
-from editkit.reports.schema import SCHEMA, DataFacts, Difference, Omission, Rate, Report, Row
+from editkit.reports.facts import Facts, kept_facts, primary
+from editkit.reports.schema import SCHEMA, Apart, DataFacts, Difference, Omission, Rate, Report, Row
 
 Value = TypeVar("Value")
 Chance = Mapping[str, Mapping[str, float]]
@@ -120,11 +120,21 @@ def build_report(
         evaluation=evaluation,
         data=own.data,
         chance=chance,
-        models=[rows[variant.name] for variant in variants if not variant.is_control],
-        controls=[rows[variant.name] for variant in variants if variant.is_control],
+        models=[rows[variant.name] for variant in variants if variant.is_shown and not variant.is_control],
+        controls=[rows[variant.name] for variant in variants if variant.is_shown and variant.is_control],
         left_out=[Omission(id=item.id, reason=item.reason) for item in own.left_out],
         warnings=_warnings(own),
     )
+    if wrecks := [rows[variant.name] for variant in variants if variant.is_wreck]:
+        report["wrecked"] = wrecks
+    if parts := [variant for variant in variants if variant.tower]:
+        report["apart"] = {
+            str(tower): Apart(
+                models=[rows[one.name] for one in parts if one.tower == tower and not one.is_control],
+                controls=[rows[one.name] for one in parts if one.tower == tower and one.is_control],
+            )
+            for tower in dict.fromkeys(one.tower for one in parts)
+        }
     elsewhere = {
         metric: measured.data
         for measured in beside
@@ -153,6 +163,24 @@ def add_facts(report: Report, spec: EvalSpec, beside: Mapping[str, EvalSpec]) ->
         spec.items_called,
         kept_facts({**facts, **others}),
     )
+    _correct({**facts, **others}, report)
+
+
+def _correct(facts: Facts, report: Report) -> None:
+    """Name the primary metric, and correct the p of each model's other changes, in all sets, for their number."""
+    report["primary"] = primary(facts, report["models"][0])
+    own = [*report["models"][1:], *report["controls"]]
+    own += [row for part in report.get("apart", {}).values() for row in (*part["models"], *part["controls"])]
+    families = {
+        (row["name"], row["patch"]): [change for name, change in row["difference"].items() if name != report["primary"]]
+        for row in own
+    }
+    for part in report.get("sets", ()):
+        for row in (*part["models"][1:], *part["controls"]):
+            families[row["name"], row["patch"]] += row["difference"].values()
+    for family in families.values():
+        for change, corrected in zip(family, holm([change["p"] for change in family]), strict=True):
+            change["holm"] = corrected
 
 
 def _row(
@@ -162,8 +190,8 @@ def _row(
     changes = {metric: measured.change(base.name, variant.name, metric) for measured, metric in all_metrics}
     # a mean over groups has no value within one
     plain = {metric: hits for metric, hits in own.hits[variant.name].items() if metric not in own.weights}
-    return Row(
-        name=variant.name,
+    row = Row(
+        name=variant.label or variant.name,
         patch=variant.patch,
         metrics={metric: measured.rate(variant.name, metric) for measured, metric in all_metrics},
         difference={} if variant is base else changes,
@@ -172,6 +200,9 @@ def _row(
             for concept, items in members.items()
         },
     )
+    if variant.overlap is not None:
+        row["overlap"] = variant.overlap
+    return row
 
 
 def _warnings(measured: Measured) -> list[str]:

@@ -16,7 +16,8 @@ from editkit.evals.request import Request, require_sense, take_apart
 from editkit.evals.run_classes import measure_classes
 from editkit.evals.run_sets import run_benchmark
 from editkit.evals.run_tuples import embed_tuples, measure_tuples
-from editkit.evals.subjects import evaluated_variants, evaluation_recipe
+from editkit.evals.subjects import evaluated_variants, evaluation_recipe, parts_of
+from editkit.evals.wrecks import wreck_variants
 from editkit.models.compute import require_compute
 from editkit.models.find import open_model
 from editkit.models.joint_space import require_joint_space
@@ -92,7 +93,12 @@ def _of_tuples(
     of_tuples = [one for one in beside if one.spec.data == "tuples"]
     of_classes = [one for one in beside if one.spec.data == "classes"]
     images = knowledge_set(context.recipe, asked.knowledge, context.host) if of_classes else None
-    skip, variants = context.recipe.skips_bad_items, context.variants
+    skip, variants = context.recipe.skips_bad_items, [*context.variants]
+    if own.spec.controls if asked.controls is None else asked.controls:
+        variants += parts_of(context.variants, encoder)
+        edits = (variant.name for variant in context.variants[1:] if not variant.is_control)
+        named = [(name, patch) for name, (_, patch) in zip(edits, context.patches, strict=True)]
+        variants += wreck_variants(named, context.adapter, context.files)
     tuples = embed_tuples(context.tuples, variants, encoder, context.digests, skip_unreadable=skip)
     first, *others = measure_tuples(tuples, [own, *of_tuples], variants, asked.similarities)
     measured = list(zip(of_tuples, others, strict=True))

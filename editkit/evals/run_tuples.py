@@ -100,7 +100,7 @@ def measure_tuples(
             embeddings = tuples.of(variant.name)
             for found, prepared in zip(hits, evaluations, strict=True):
                 found[variant.name] = prepared.evaluation.hits(embeddings)
-            if file is not None:
+            if file is not None and variant.is_shown:
                 columns = evaluations[0].evaluation.columns(embeddings) if evaluations[0].spec.columns else {}
                 file.write(variant, embeddings, {**hits[0][variant.name], **columns})
     # of the data, whatever the variant

@@ -11,6 +11,7 @@ from editkit.components.host import Host
 from editkit.components.protocols import Adapter, ModelFiles
 from editkit.data.tuples import TupleSet
 from editkit.evals.controls import control_variants
+from editkit.evals.encoder import Encoder
 from editkit.files.outputs import first_free
 from editkit.models.variants import Variant
 from editkit.patch.patch import Patch
@@ -63,6 +64,23 @@ def evaluated_variants(
             label = f"{control.name} ({edit.name})" if len(patches) > 1 else control.name
             controls.append(replace(control, name=label))
     return variants + controls
+
+
+def parts_of(variants: Sequence[Variant], encoder: Encoder) -> list[Variant]:
+    """Return, of every edit of both towers and of its controls, the part in either tower: what one alone does."""
+    both = {
+        variant.patch
+        for variant in variants
+        if not variant.is_control and len([tower for tower in encoder.towers if encoder.tower_keys(tower, variant)]) > 1
+    }
+    parts = []
+    for tower in encoder.towers:
+        for variant in variants:
+            if variant.patch is not None and variant.patch in both:
+                changes = {key: variant.changes[key] for key in encoder.tower_keys(tower, variant)}
+                name = f"{variant.name}, {tower} alone"
+                parts.append(replace(variant, name=name, label=variant.name, changes=changes, tower=tower))
+    return parts
 
 
 def calibrated_tuples(patches: LoadedPatches) -> dict[str, Collection[str]]:

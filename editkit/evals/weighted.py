@@ -8,11 +8,14 @@ here is that of a plain rate.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 from editkit.evals.embeddings import Bools, Integers
-from editkit.evals.statistics import RESAMPLES, rate_of
+from editkit.evals.statistics import difference_of, rate_of
+from editkit.reports.facts import LEVEL
 from editkit.reports.schema import Difference, Rate
 
 ItemWeights = npt.NDArray[np.float64]
@@ -46,22 +49,27 @@ def weighted_rate(hits: Bools, weights: ItemWeights, same: Integers) -> Rate:
 
 
 def weighted_change(base: Bools, other: Bools, weights: ItemWeights, same: Integers, seed: int = 0) -> Difference:
-    """[n] each -> the weighted mean of other - base in points, its paired bootstrap interval, and p.
+    """[n] each -> the weighted mean of other - base in points, its interval, and p.
 
-    With m distinct items and y_j their weighted differences, which sum to the change, a resample draws m of them with
-    replacement and takes their sum. p is that of the sign-flip test: if the two models were exchangeable, each y_j
-    would as soon have the other sign. It is the exact McNemar test where weights are equal, here by random flips.
+    With y_j the weighted differences of the m distinct items, which sum to the change, the interval is Tango's for
+    gained and lost items of equal weight that have the same sum and the same sum of squares as the y_j, among as many
+    as are effective. p is that of the sign-flip test: if the two models were exchangeable, each y_j would as soon have
+    the other sign. Flips as far out as the observed ones count half, so it is McNemar's mid-p where weights are equal.
 
-    Source: B. Efron, Bootstrap methods, Annals of Statistics 7 (1979); R. A. Fisher, The Design of Experiments (1935).
+    Source: R. A. Fisher, The Design of Experiments (1935).
     """
     signed = weights / weights.sum() * (other.astype(np.float64) - base)
     differences: ItemWeights = np.bincount(same, signed).astype(np.float64)
-    value = float(differences.sum())
-    values, counts = np.unique(differences, return_counts=True)
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(differences), counts / counts.sum(), size=RESAMPLES) @ values  # [resamples]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Difference(value=100 * value, low=100 * float(low), high=100 * float(high), p=_sign_flips(differences, rng))
+    value, squares = float(differences.sum()), float((differences**2).sum())
+    n = max(effective_items(weights, same), abs(value) / squares if squares else 0.0)
+    differing, net = squares * n * n, value * n
+    gained, lost = (max(0.0, (differing + sign * net) / 2) for sign in (1, -1))  # -1e-17 is 0
+    p = _sign_flips(differences, np.random.default_rng(seed))
+    found = difference_of(gained, lost, n, p)
+    found["value"] = 100 * value
+    if p < LEVEL and found["low"] <= 0 <= found["high"]:  # few and unequal weights: the more careful of the two decides
+        found["p"] = math.erfc(abs(net) / math.sqrt(2 * differing))
+    return found
 
 
 def _sign_flips(differences: ItemWeights, rng: np.random.Generator) -> float:
@@ -69,6 +77,7 @@ def _sign_flips(differences: ItemWeights, rng: np.random.Generator) -> float:
     if not sizes.size:
         return 1.0
     ups = rng.binomial(counts, 0.5, size=(FLIPS, len(sizes)))  # how many of each size keep their sign
-    sums = (2 * ups - counts) @ sizes
-    extreme = np.count_nonzero(np.abs(sums) >= abs(differences.sum()) * (1 - _SLACK))
-    return float((1 + extreme) / (1 + FLIPS))
+    sums, observed = np.abs((2 * ups - counts) @ sizes), abs(differences.sum())
+    farther = np.count_nonzero(sums > observed * (1 + _SLACK))
+    as_far = np.count_nonzero(sums >= observed * (1 - _SLACK)) - farther
+    return float((0.5 + farther + as_far / 2) / (1 + FLIPS)) if observed > _SLACK * sizes[0] else 1.0

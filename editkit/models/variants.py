@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from editkit.components.protocols import Model
+from editkit.components.site import Tower
 from editkit.files.bits import to_tensor
 from editkit.patch.patch import Change
 
@@ -24,13 +25,25 @@ from editkit.patch.patch import Change
 class Variant:
     """A named edit of the base model; the base itself has no changes.
 
-    `patch` is the folder it came from; for a control, that of the patch it is matched to.
+    `patch` is the folder it came from; for a control, that of the patch it is matched to. `overlap` is the share of a
+    control's weights that the patch changes too. `tower` is set where this is the part of an edit, or of a control,
+    that lies in one tower; `is_wreck` where the model was destroyed on purpose.
     """
 
     name: str
     changes: Mapping[str, Change]
     patch: str | None = None
     is_control: bool = False
+    overlap: float | None = None
+    tower: Tower | None = None
+    is_wreck: bool = False
+    label: str = ""
+    """What its row is called; empty: its name, which is its alone."""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it stands in the tables: the base, an edit or a control, whole."""
+        return self.tower is None and not self.is_wreck
 
     def digest(self, keys: Sequence[str]) -> str:
         """Return a sha256 of the changes to the tensors `keys`, empty where there are none."""

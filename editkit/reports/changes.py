@@ -12,7 +12,7 @@ from rich.text import Text
 from editkit.components.metric import Metric
 from editkit.reports.facts import gain, measurable
 from editkit.reports.numbers import change_text, p_text, per_cent, points, rate_text
-from editkit.reports.schema import Difference, Omission, Row
+from editkit.reports.schema import Difference, Omission, Report, Row
 from editkit.reports.terminal import Column, print_table
 
 
@@ -64,13 +64,22 @@ def print_comparisons(console: Console, lines: Sequence[Comparison], *, base_int
         Column("base", [Text(told(rate)) for rate in rates]),
         Column("then", [Text(per_cent(line.model["metrics"][line.metric]["value"])) for line in lines]),
         Column("change", [Text(change_text(line.change), style_of(line.model, line.facts)) for line in lines]),
-        Column("p", [Text(p_text(line.change["p"])) for line in lines]),
+        Column("p", [_p(line.change) for line in lines]),
     ]
     if count := len(lines[0].controls):
         spans = [[row["difference"][line.metric]["value"] for row in line.controls] for line in lines]
         spread = [points(min(s)) if len(s) == 1 else f"{points(min(s))} to {points(max(s))}" for s in spans]
         columns.append(Column(f"{count} control{'s' * (count > 1)}", [Text(cell) for cell in spread]))
     print_table(console, [Text(line.label) for line in lines], columns)
+
+
+def _p(change: Difference) -> Text:
+    return Text(p_text(change["p"]) + ("*" if measurable(change) else ""))
+
+
+def legend(report: Report) -> str:
+    """Say what intervals and stars are."""
+    return "with 95 % intervals" + ("; * p < 0.05 (Holm)" if "primary" in report else "; * p < 0.05")
 
 
 def print_notes(console: Console, left_out: Sequence[Omission], warnings: Sequence[str], *, apart: bool = True) -> None:

@@ -5,7 +5,7 @@ Reports from before these facts were kept are read with those of editkit's own m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -14,6 +14,10 @@ from editkit.components.metric import ClipBenchmarkMetric, HubMetric, Metric, de
 from editkit.reports.metrics import BUILT_IN
 from editkit.reports.schema import Difference, MetricFacts, Report, Row
 
+LEVEL = 0.05
+"""A change with a smaller p is measurable; intervals are of 95 %."""
+ENOUGH = 5
+"""The fewest items of which a change can have a smaller p: all five gained, or lost, have 2^-5."""
 Facts = Mapping[str, Metric]
 """By metric, in the order in which changes are told."""
 
@@ -80,6 +84,17 @@ def safe_inputs(facts: Facts, row: Row) -> list[str]:
     return [name for name in row["metrics"] if facts[name].about == "safe inputs"]
 
 
+def best_of(rows: Sequence[Row], facts: Metric) -> float:
+    """The best value of a metric among rows, all of which have it."""
+    values = [row["metrics"][facts.name]["value"] for row in rows]
+    return max(values) if facts.better == "more" else min(values)
+
+
+def with_change(metrics: Sequence[str], model: Row) -> list[str]:
+    """Those in which the model was compared with the base."""
+    return [metric for metric in metrics if metric in model["difference"]]
+
+
 def less_is_better(facts: Facts) -> str:
     """Say of which metrics a smaller number is the better one; empty: of none."""
     names = [one.name for one in facts.values() if one.better == "less"]
@@ -93,12 +108,18 @@ def gain(change: Difference, facts: Metric) -> Difference:
     return Difference(value=-change["value"], low=-change["high"], high=-change["low"], p=change["p"])
 
 
-def measurable(change: Difference) -> bool:
-    """Whether a change is beyond chance at 95 %: its interval excludes 0 and McNemar's p is below 0.05.
+def primary(facts: Facts, row: Row) -> str:
+    """The metric that says whether an edit changed anything: the first headline, or the first of knowledge, or any."""
+    names = [name for name in facts if name in row["metrics"]]
+    return next(iter([*sorted(headline(facts, row), key=names.index), *knowledge(facts, row), *names]))
 
-    Both, since with a handful of changed items the bootstrap interval is too short and the exact test is not.
+
+def measurable(change: Difference) -> bool:
+    """Whether a change is beyond chance: p is below 0.05, corrected for many metrics where this is not the primary one.
+
+    Of reports from before intervals and tests agreed, the interval has to exclude 0 as well.
     """
-    return (change["low"] > 0 or change["high"] < 0) and change["p"] < 0.05
+    return (change["low"] > 0 or change["high"] < 0) and change.get("holm", change["p"]) < LEVEL
 
 
 def controls_of(report: Report, model: Row) -> list[Row]:

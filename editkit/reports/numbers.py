@@ -31,3 +31,13 @@ def p_text(p: float) -> str:
     if p < 0.001:
         return "<0.001"
     return f"{p:.2f}" if p >= 0.01 else f"{p:.3f}"
+
+
+def with_p(change: Difference) -> str:
+    """`+0.5 [0.0, +1.2] points, p = 0.25`, and p after Holm's correction where it is corrected."""
+    corrected = f" ({_equals(change['holm'])} after Holm's correction)" if "holm" in change else ""
+    return f"{change_text(change)} points, p {_equals(change['p'])}{corrected}"
+
+
+def _equals(p: float) -> str:
+    return p_text(p) if p < 0.001 else f"= {p_text(p)}"

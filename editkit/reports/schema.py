@@ -69,11 +69,13 @@ class Difference(TypedDict):
     value: float
     """A difference of rates in points."""
     low: float
-    """Lower end of the 95 % interval of the paired bootstrap."""
+    """Lower end of the 95 % interval: Tango's for a rate. It reaches to 0 unless p is below 0.05."""
     high: float
     """Upper end of it."""
     p: Probability
-    """Two-sided p that there is no difference: exact McNemar's for a rate."""
+    """Two-sided p that there is no difference: McNemar's mid-p for a rate."""
+    holm: NotRequired[Probability]
+    """p, corrected by Holm's method for all metrics of the model but the primary one; absent for that one."""
 
 
 Ordered = Annotated[Rate, AfterValidator(_in_order)]
@@ -94,6 +96,18 @@ class Row(TypedDict):
     """By metric; empty for the base."""
     by_concept: dict[str, dict[str, Ordered]]
     """By concept (the class, for labelled images), then by metric."""
+    overlap: NotRequired[float]
+    """Of a control that changes other weights: the share of them, from 0 to 1, that the edit changes too."""
+
+
+@with_config(_FORM)
+class Apart(TypedDict):
+    """What the edits of both towers do in one of them alone."""
+
+    models: list[Row]
+    """Of each edit, its part in this tower."""
+    controls: list[Row]
+    """Of each control, its part in it."""
 
 
 @with_config(_FORM)
@@ -231,6 +245,8 @@ class Report(TypedDict):
     """What tables call the evaluation."""
     items: NotRequired[str]
     """What its items are: tuples, images."""
+    primary: NotRequired[str]
+    """The metric by which it is judged whether an edit changed anything; its p is not corrected."""
     metrics: NotRequired[dict[str, MetricFacts]]
     """What each metric is, in the order in which changes are told; absent in older reports."""
     data: DataFacts
@@ -240,6 +256,10 @@ class Report(TypedDict):
     """The base, then the edits."""
     controls: list[Row]
     """Other changes of the same size, matched to the edits."""
+    apart: NotRequired[dict[str, Apart]]
+    """By tower: the edits of both, and their controls, one tower at a time."""
+    wrecked: NotRequired[list[Row]]
+    """The model destroyed on purpose: weights drawn anew at the sites of each edit, and everywhere."""
     left_out: list[Omission]
     warnings: list[str]
     notes: NotRequired[list[str]]

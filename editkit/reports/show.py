@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.text import Text
 
 from editkit.components.metric import Metric
-from editkit.reports.changes import Comparison, print_comparisons, print_notes, style_of
-from editkit.reports.facts import Facts, compared, controls_of, facts_of, less_is_better, title_of
+from editkit.reports.changes import Comparison, legend, print_comparisons, print_notes, style_of
+from editkit.reports.facts import Facts, best_of, compared, controls_of, facts_of, less_is_better, title_of
 from editkit.reports.numbers import per_cent, rate_text
 from editkit.reports.schema import Report, Row
 from editkit.reports.show_sets import render_sets
@@ -36,7 +38,7 @@ def render(report: Report, console: Console, *, by_concept: bool = False, every_
         told = ", ".join(f"{metric} {rate_text(base['metrics'][metric])}" for metric in metrics)
         console.print(f"\n95 % intervals: {told}")
     for model in others:
-        console.print(f"\n{model['name']} against {base['name']}, with 95 % intervals", style="bold", markup=False)
+        console.print(f"\n{model['name']} against {base['name']}, {legend(report)}", style="bold", markup=False)
         controls = controls_of(report, model)
         lines = [Comparison(metric, facts[metric], base, model, controls) for metric in metrics]
         print_comparisons(console, [line for line in lines if line.is_whole])
@@ -57,12 +59,16 @@ def _rows(report: Report) -> list[Row]:
     return [*report["models"], *report["controls"]]
 
 
-def _chance_rows(report: Report) -> dict[str, dict[str, float]]:
-    """Label -> values; one row "chance" where independent noise and collapse score the same."""
+def _chance_rows(report: Report) -> dict[str, Mapping[str, float]]:
+    """Label -> values; "chance" where independent noise and collapse score the same; and the best that wrecks reach."""
     chance = report["chance"]
+    rows: dict[str, Mapping[str, float]] = {_CHANCE.get(name, name): values for name, values in chance.items()}
     if "independent" in chance and chance["independent"] == chance.get("collapsed"):
-        return {"chance": chance["independent"]}
-    return {_CHANCE.get(name, name): values for name, values in chance.items()}
+        rows = {"chance": chance["independent"]}
+    if wrecks := report.get("wrecked"):
+        facts = facts_of(report)
+        rows["best wreck"] = {name: best_of(wrecks, facts[name]) for name in wrecks[0]["metrics"]}
+    return rows
 
 
 def _row_names(report: Report) -> list[Text]:

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from editkit.components.metric import Metric
 from editkit.data.zeroshot.catalogue import UNWANTED
-from editkit.reports.changes import Comparison, print_comparisons, print_notes, style_of
+from editkit.reports.changes import Comparison, legend, print_comparisons, print_notes, style_of
 from editkit.reports.facts import Facts, controls_of, facts_of, title_of
 from editkit.reports.numbers import per_cent, rate_text
 from editkit.reports.schema import Rate, Report
@@ -36,7 +36,7 @@ def render_sets(report: Report, console: Console, *, every_metric: bool = False)
         _print_rates(console, report, facts[metric])
     for model in others:
         for metric in metrics:
-            title = f"\n{model['name']} against {base['name']}, {_called(facts[metric])}, with 95 % intervals"
+            title = f"\n{model['name']} against {base['name']}, {_called(facts[metric])}, {legend(report)}"
             console.print(title, style="bold", markup=False)
             print_comparisons(console, _comparisons(report, model["name"], facts[metric]), base_interval="hidden")
     if here < of:

@@ -5,9 +5,10 @@ t = h W u + g W s + k m n, in the objective of `pair_fit`       G = W ((h - 1) Z
 m is the mean norm of W s and n a unit direction at the final projection, where the towers share a space. `opposed`: the
 direction in which the embeddings of both modalities have least energy, captions along it and images against it. A safe
 query is nearly orthogonal to it, so to safe queries unsafe items only lose; and an unsafe caption and its unsafe image
-point apart, so each prefers any safe item. `least-energy` and `minus-mean` look at the other modality alone. With h = 1
-and g = 0 the change is of rank one. At other sites than the projection the site's own safe outputs stand for the
-embeddings.
+point apart, so each prefers any safe item. `least-energy` and `minus-mean` look at the other modality alone. Of the two
+directions of least energy, one for each tower, the images' is turned against the captions': an eigenvector has no sign
+of its own, and pushed the same way an unsafe caption still finds its unsafe image. With h = 1 and g = 0 the change is
+of rank one. At other sites than the projection the site's own safe outputs stand for the embeddings.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Refuse(PairFit):
             return _opposed(site, weight, context)
         avoided = _avoided(site, weight, context)
         if self.options.direction == "least-energy":
-            return least_energy(avoided)
+            return _turned(least_energy(avoided), site, context)
         mean = avoided.mean
         if not bool(mean.any()):
             raise SiteError(
@@ -76,6 +77,14 @@ def least_energy(avoided: EmbeddingMoments) -> Tensor:
     chosen: Tensor = span @ nearest / nearest.norm()
     along = float(chosen @ avoided.mean)
     return -chosen if along > ORTHOGONAL * float(avoided.mean.norm()) else chosen
+
+
+def _turned(direction: Tensor, site: Site, context: ManipulationContext) -> Tensor:
+    """Turn the images' direction against the captions', which is the one of least energy among images."""
+    own = context.own_modality
+    if site.tower == "text" or site.role != "proj" or own is None or len(own.mean) != len(direction):
+        return direction
+    return -direction if float(direction @ least_energy(own)) > 0 else direction
 
 
 def _opposed(site: Site, weight: Tensor, context: ManipulationContext) -> Tensor:

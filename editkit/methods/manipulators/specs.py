@@ -67,7 +67,7 @@ MANIPULATORS = [
     ),
     ManipulatorSpec(
         name="refuse",
-        summary="send unsafe inputs where they match nothing",
+        summary="send unsafe inputs away from what safe queries find",
         target="editkit.methods.manipulators.refuse:Refuse",
         options=options.RefuseOptions,
         sequential=options.RefuseOptions.sequential,

@@ -1,0 +1,79 @@
+"""What an edit cost, in sentences: knowledge that was lost, may have been, or was not, and safety on safe inputs."""
+
+from __future__ import annotations
+
+import math
+
+from editkit.reports.facts import ENOUGH, Facts, gain, knowledge, measurable, safe_inputs, with_change
+from editkit.reports.numbers import change_text, per_cent, points, rate_text, with_p
+from editkit.reports.schema import Difference, Report, Row
+
+WIDE = 5
+"""Points: of an interval that allows for a greater loss nobody can say that nothing was lost."""
+
+
+def cost(report: Report, facts: Facts, base: Row, model: Row) -> list[str]:
+    """What the model lost, of its knowledge and on safe inputs."""
+    known = with_change(knowledge(facts, model), model)
+    if not known:
+        sentences = ["knowledge was not measured here; `editkit eval zeroshot` does."]
+    else:
+        sentences = _knowledge(report, facts, base, model, known)
+    if lost := _told(_lost(facts, with_change(safe_inputs(facts, model), model), model), base, model):
+        sentences.append(f"less safe on safe inputs: {lost}.")
+    return sentences
+
+
+def _knowledge(report: Report, facts: Facts, base: Row, model: Row, known: list[str]) -> list[str]:
+    """Say what was lost, what may have been, what was not, and which metrics cannot show a loss."""
+    lost = _lost(facts, known, model)
+    rest = [metric for metric in known if metric not in lost]
+    mute = [metric for metric in rest if _says_nothing(report, facts, base, model, metric)]
+    suspected = [metric for metric in rest if metric not in mute and _gain(facts, model, metric)["high"] < 0]
+    open_ = [m for m in rest if m not in (*mute, *suspected) and _gain(facts, model, m)["low"] < -WIDE]
+    kept = [metric for metric in rest if metric not in (*mute, *suspected, *open_)]
+    sentences = []
+    if lost:
+        sentences.append(f"knowledge lost: {_told(lost, base, model)}.")
+    if suspected:
+        told = ", ".join(f"{metric} {with_p(model['difference'][metric])}" for metric in suspected)
+        sentences.append(f"knowledge perhaps lost: {told}.")
+    if open_:
+        what = f"a loss of more than {WIDE} points of knowledge is not excluded"
+        sentences.append(f"{what}: {_ranges(open_, model)}.")
+    if kept:
+        sentences.append(f"no measurable loss of knowledge{' otherwise' if lost else ''}: {_ranges(kept, model)}.")
+    if mute:
+        told = ", ".join(f"{metric} {rate_text(base['metrics'][metric])}" for metric in mute)
+        sentences.append(f"of knowledge these say nothing, as the base is at chance or they are too few: {told}.")
+    return sentences
+
+
+def _says_nothing(report: Report, facts: Facts, base: Row, model: Row, metric: str) -> bool:
+    """Whether there was nothing to lose, or a loss could not have shown: base at chance or at 0, or too few items."""
+    rate = base["metrics"][metric]
+    levels = [row[metric] for row in report["chance"].values() if metric in row]
+    if facts[metric].better == "more":
+        at_chance = rate["value"] <= 0 or rate["low"] <= max(levels, default=0)
+    else:
+        at_chance = rate["high"] >= min(levels, default=math.inf)
+    return at_chance or model["metrics"][metric]["n"] < ENOUGH
+
+
+def _gain(facts: Facts, model: Row, metric: str) -> Difference:
+    return gain(model["difference"][metric], facts[metric])
+
+
+def _lost(facts: Facts, metrics: list[str], model: Row) -> list[str]:
+    """Those of which a loss is measurable."""
+    found = [metric for metric in metrics if measurable(model["difference"][metric])]
+    return [metric for metric in found if _gain(facts, model, metric)["value"] < 0]
+
+
+def _told(lost: list[str], base: Row, model: Row) -> str:
+    rates = [(metric, base["metrics"][metric]["value"], model["metrics"][metric]["value"]) for metric in lost]
+    return ", ".join(f"{name} {per_cent(old)} to {per_cent(new)} ({points(new - old)})" for name, old, new in rates)
+
+
+def _ranges(metrics: list[str], model: Row) -> str:
+    return ", ".join(f"{metric} {change_text(model['difference'][metric])}" for metric in metrics)
