@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,11 @@ def test_a_table_names_each_image_and_its_class(tmp_path: Path) -> None:
 
 def test_prompts_fill_the_template_and_read_underscores_as_spaces(tmp_path: Path) -> None:
     assert load(write(tmp_path)).prompts() == ("a photo of a cat.", "a photo of a small dog.")
+
+
+def test_blanks_at_the_ends_of_names_do_not_reach_prompts(tmp_path: Path) -> None:
+    data = replace(load(write(tmp_path)), classes=("bee balm ", " colt's  foot"))
+    assert data.prompts() == ("a photo of a bee balm.", "a photo of a colt's foot.")
 
 
 def test_a_label_may_be_an_index(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from editkit.evals.options import RetrievalOptions
 from editkit.evals.retrieval import Retrieval
 from editkit.evals.safeground import METRICS, SafeGround
 from editkit.evals.similarities import similarity_file
+from editkit.evals.statistics import tango
 from editkit.models.variants import Variant
 
 PREFERENCES = {
@@ -172,14 +173,12 @@ def check(row: Mapping[str, Any], metric: str, mine: list[dict[str, Any]], base:
     change = row["difference"][metric]
     gained, lost = int((hits & ~before).sum()), int((before & ~hits).sum())
     assert change["value"] == pytest.approx(100 * (gained - lost) / 30)
-    p = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    exact = stats.binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    p = 1.0 if gained == lost else exact - stats.binom.pmf(gained, gained + lost, 0.5)
     assert change["p"] == pytest.approx(p)
-    rng = np.random.default_rng(1)
-    outcome = hits.astype(int) - before
-    means = [100 * outcome[rng.integers(0, 30, 30)].mean() for _ in range(500)]
-    assert (change["low"], change["high"]) == pytest.approx(
-        tuple(np.quantile(means, [0.025, 0.975])), abs=100 / 30 + 0.1
-    )
+    low, high = tango(gained, lost, 30)
+    low, high = (low, high) if p < 0.05 else (min(low, 0), max(high, 0))
+    assert (change["low"], change["high"]) == pytest.approx((100 * low, 100 * high))
 
 
 def test_what_was_left_out_is_not_in_the_file(place: Path, tmp_path: Path) -> None:

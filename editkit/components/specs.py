@@ -273,6 +273,8 @@ class EvalSpec(Spec):
     """Of an evaluation of tuples: what is measured beside it."""
     controls: bool = True
     """Whether matched controls of a patch are measured unless the user says otherwise."""
+    wrecks: bool = False
+    """Whether ruined models are measured with the controls, since ruin alone can score well by it."""
     judges: Literal["", "text", "image"] = ""
     """What it has judged, by the judges that the user chooses; empty: nothing."""
     folder: bool = False

@@ -169,16 +169,17 @@ def add_facts(report: Report, spec: EvalSpec, beside: Mapping[str, EvalSpec]) ->
 def _correct(facts: Facts, report: Report) -> None:
     """Name the primary metric, and correct the p of each model's other changes, in all sets, for their number."""
     report["primary"] = primary(facts, report["models"][0])
-    own = [*report["models"][1:], *report["controls"]]
-    own += [row for part in report.get("apart", {}).values() for row in (*part["models"], *part["controls"])]
-    families = {
-        (row["name"], row["patch"]): [change for name, change in row["difference"].items() if name != report["primary"]]
-        for row in own
-    }
+
+    def others(row: Row) -> list[Difference]:
+        return [change for metric, change in row["difference"].items() if metric != report["primary"]]
+
+    families = {(row["name"], row["patch"]): others(row) for row in (*report["models"][1:], *report["controls"])}
     for part in report.get("sets", ()):
         for row in (*part["models"][1:], *part["controls"]):
             families[row["name"], row["patch"]] += row["difference"].values()
-    for family in families.values():
+    parts = report.get("apart", {}).values()
+    apart = [others(row) for part in parts for row in (*part["models"], *part["controls"])]
+    for family in (*families.values(), *apart):
         for change, corrected in zip(family, holm([change["p"] for change in family]), strict=True):
             change["holm"] = corrected
 

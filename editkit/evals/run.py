@@ -98,7 +98,7 @@ def _of_tuples(
         variants += parts_of(context.variants, encoder)
         edits = (variant.name for variant in context.variants[1:] if not variant.is_control)
         named = [(name, patch) for name, (_, patch) in zip(edits, context.patches, strict=True)]
-        variants += wreck_variants(named, context.adapter, context.files)
+        variants += wreck_variants(named, context.adapter, context.files) if own.spec.wrecks else []
     tuples = embed_tuples(context.tuples, variants, encoder, context.digests, skip_unreadable=skip)
     first, *others = measure_tuples(tuples, [own, *of_tuples], variants, asked.similarities)
     measured = list(zip(of_tuples, others, strict=True))

@@ -19,6 +19,7 @@ EVALUATIONS = [
         reference=f"{UWM}, Eqs. 3-7",
         title="SafeGround",
         metrics=metrics.SAFEGROUND,
+        wrecks=True,
         # what an edit must not cost
         beside=(
             Beside(evaluation="retrieval", options={"ks": (1,), "directions": ("Ts-Vs", "Vs-Ts")}),
