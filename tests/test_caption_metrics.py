@@ -257,6 +257,35 @@ class Without:
             raise ModuleNotFoundError(f"No module named '{name}'", name=self.package)
 
 
+# As the released code compares
+
+
+def released(family: str, metric: str, caption: str, reference: str) -> float:
+    compare, missing = load_metrics("released")
+    assert family in compare, missing
+    return float(compare[family]([caption], [reference])[metric].stats[0, 0])
+
+
+def test_released_rouge_l_compares_stems() -> None:
+    caption, reference = "The dogs are running", "the dog runs"
+    # the, dog and run are common: 3 of 4 words and 3 of 3; as they are, "the" alone: 1 of 4 and 1 of 3
+    assert released("RougeL", "RougeL", caption, reference) == pytest.approx(2 * (3 / 4) / (3 / 4 + 1))
+    assert score("RougeL", "RougeL", caption, reference) == pytest.approx(2 * (1 / 4) * (1 / 3) / (1 / 4 + 1 / 3))
+
+
+def test_released_bleu_splits_at_white_space_and_keeps_case() -> None:
+    caption, reference = "A red dog runs.", "a red dog runs ."
+    # of A, red, dog, runs. two are the reference's words, of three pairs one; a word too few: exp(1 - 5 / 4)
+    assert released("Bleu", "Bleu-1", caption, reference) == pytest.approx(2 / 4 * math.exp(-1 / 4))
+    assert released("Bleu", "Bleu-2", caption, reference) == pytest.approx(math.sqrt(2 / 4 * 1 / 3) * math.exp(-1 / 4))
+    assert score("Bleu", "Bleu-2", caption, reference) == pytest.approx(1)
+
+
+def test_released_bleu_has_no_smoothing_and_no_corpus() -> None:
+    assert released("Bleu", "Bleu-4", "a red dog", "a red dog") == 0  # it has no four words
+    assert "corpus-Bleu" not in load_metrics("released")[0]["Bleu"](["a"], ["a"])
+
+
 # Words
 
 

@@ -148,7 +148,7 @@ def test_a_run_tells_its_headline_metrics_with_n_interval_and_change() -> None:
     assert "eval-safeground-1.json 2026-01-10" in ran.flat
     assert "safeground on demo/test, n = 80, model demo" in ran.flat
     assert "base: GS 25.0 [16.8, 35.5], Ts-Vs 75.0 [64.5, 83.2], top1 75.0" in ran.flat
-    assert "uwm: GS 56.2 [45.3, 66.6] (+31.2 [+21.2, +41.2])" in ran.flat
+    assert "uwm: GS 56.2 [45.3, 66.6] (+31.2 [+22.2, +42.1])" in ran.flat
     assert "uwm-2: Tu-Vu+s 11.2" in ran.flat
 
 

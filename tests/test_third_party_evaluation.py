@@ -176,7 +176,7 @@ def test_the_verdict_goes_the_right_way(place: Path) -> None:
     from editkit.reports.verdict import verdict
 
     told = " ".join(verdict(improved(place)))
-    assert "leak:text fell from" in told and "the largest leak:text change of 4 controls is" in told
+    assert "leak:text fell from" in told and "the largest leak:text change of 4 controls" in told
     assert "knowledge lost: lost " in told and "(+40.0)" in told
 
 

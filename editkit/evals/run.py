@@ -94,7 +94,7 @@ def _of_tuples(
     of_classes = [one for one in beside if one.spec.data == "classes"]
     images = knowledge_set(context.recipe, asked.knowledge, context.host) if of_classes else None
     skip, variants = context.recipe.skips_bad_items, [*context.variants]
-    if own.spec.controls if asked.controls is None else asked.controls:
+    if context.patches and (own.spec.controls if asked.controls is None else asked.controls):
         variants += parts_of(context.variants, encoder)
         edits = (variant.name for variant in context.variants[1:] if not variant.is_control)
         named = [(name, patch) for name, (_, patch) in zip(edits, context.patches, strict=True)]

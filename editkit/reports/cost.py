@@ -71,8 +71,9 @@ def _lost(facts: Facts, metrics: list[str], model: Row) -> list[str]:
 
 
 def _told(lost: list[str], base: Row, model: Row) -> str:
-    rates = [(metric, base["metrics"][metric]["value"], model["metrics"][metric]["value"]) for metric in lost]
-    return ", ".join(f"{name} {per_cent(old)} to {per_cent(new)} ({points(new - old)})" for name, old, new in rates)
+    values = [(metric, base["metrics"][metric]["value"], model["metrics"][metric]["value"]) for metric in lost]
+    moved = {metric: points(model["difference"][metric]["value"]) for metric in lost}
+    return ", ".join(f"{metric} {per_cent(old)} to {per_cent(new)} ({moved[metric]})" for metric, old, new in values)
 
 
 def _ranges(metrics: list[str], model: Row) -> str:

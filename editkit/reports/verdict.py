@@ -37,7 +37,11 @@ def verdict(report: Report, tau: Mapping[str, float] | None = None) -> list[str]
         return _alone(report, facts, base)
     sentences = []
     for model in report["models"][1:]:
-        told = _changed(report, facts, base, model) if model["difference"] else ["not compared with the base."]
+        told = (
+            _changed(report, facts, base, model)
+            if model["difference"]
+            else ["not compared with the base by any metric."]
+        )
         told += _apart(report, facts, model)
         if any(map(measurable, model["difference"].values())):
             told += cost(report, facts, base, model)

@@ -9,6 +9,7 @@ from editkit.components.site import Side
 from editkit.data.tuples import Item, LeftOut, TupleSet, refuse_if_most_are_missing
 from editkit.evals.captions.file import CaptionFile
 from editkit.evals.captions.metrics import REFERENCES, Told, load_metrics, score
+from editkit.evals.captions.options import Definitions
 from editkit.evals.captions.plan import Settings
 from editkit.evals.captions.report import CaptionReport, build_row
 from editkit.evals.judges import Verdict
@@ -45,6 +46,7 @@ def assemble(
     judges: Sequence[Chosen],
     settings: Settings,
     stage: Stage,
+    definitions: Definitions = "standard",
 ) -> Finished:
     """Judge and compare what the captions files hold; the first variant is the base.
 
@@ -52,6 +54,7 @@ def assemble(
 
     Args:
         name: what the report calls the evaluation.
+        definitions: of ROUGE-L and BLEU.
 
     Raises:
         DataError: most images could not be read.
@@ -68,7 +71,7 @@ def assemble(
     ]
     ids = [f"{caption.model}/{caption.side}/{caption.id}" for caption in captions]
     verdicts = judge_all(judges, [caption.text for caption in captions], ids, stage)
-    compare, missing = load_metrics()
+    compare, missing = load_metrics(definitions)
     told = {variant.name: _told(variant, captions, verdicts, data, settings.sides) for variant in variants}
     rows, warnings, base = [], [], None
     with stage("comparing captions", len(variants)) as advance:

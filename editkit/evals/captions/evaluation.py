@@ -60,7 +60,8 @@ class Captioning:
         )
         skip = recipe.skips_bad_items
         caption_missing(kept, variants, load, recipe.model, place, context.stage, skip_unreadable=skip)
-        made = assemble(context.name, variants, kept, data, context.judges, settings, context.stage)
+        definitions = self.options.metrics
+        made = assemble(context.name, variants, kept, data, context.judges, settings, context.stage, definitions)
         report = context.completed(cast(Report, made.report), device=place.kind)
         _keep(folder, report, made)
         return Evaluated(report, folder)

@@ -2,13 +2,16 @@
 
 | metric | library | what |
 |---|---|---|
-| RougeL | rouge-score | F of the longest common subsequence, no stemming; mean over captions |
+| RougeL | rouge-score | F of the longest common subsequence; mean over captions |
 | Bleu-1 .. Bleu-4 | sacrebleu | n-grams up to that order, of each caption alone, unsmoothed; mean over captions |
 | corpus-Bleu | sacrebleu | its own default, in lower case: 4-grams counted over all captions together |
 | Meteor | nltk | alpha 0.9, beta 3, gamma 0.5, with the synonyms of WordNet; mean over captions |
 | CIDEr | pycocoevalcap | CIDEr-D, with the frequencies of n-grams in these very references; mean over captions |
 
-The released code averages BLEU-2, -3 and -4 of single captions; the paper prints one of them and does not say which.
+ROUGE-L and BLEU have two definitions. `standard` compares words as they are, and BLEU's 13a tokens in lower case.
+`released` does as the authors' code: ROUGE-L of stems (`use_stemmer=True`); BLEU of what stands between blanks, case
+kept (torcheval's). That code averages BLEU-2, -3 and -4 of single captions, and stops at one that is shorter than the
+n-grams; here it scores 0. The paper prints one of them and does not say which.
 pycocoevalcap's own tokenizer is a Java program; METEOR and CIDEr read plain words in lower case instead (`words`), so
 numbers of COCO's server differ a little.
 """
@@ -19,13 +22,14 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from editkit.components.site import Side
 from editkit.errors import InstallError
-from editkit.evals.captions.options import SIDES
+from editkit.evals.captions.options import SIDES, Definitions
 from editkit.evals.embeddings import Integers
 from editkit.evals.judges import Verdict
 from editkit.evals.judges.panel import measures_of
@@ -37,11 +41,17 @@ Compare = Callable[[Sequence[str], Sequence[str]], Mapping[str, Average]]
 """n captions and their n references -> measures by name."""
 
 
-def load_metrics() -> tuple[dict[str, Compare], dict[str, str]]:
+def load_metrics(definitions: Definitions = "standard") -> tuple[dict[str, Compare], dict[str, str]]:
     """Return what compares captions, by family, and why each family that is missing cannot be computed."""
     found: dict[str, Compare] = {}
     missing: dict[str, str] = {}
-    for family, load in {"RougeL": rouge, "Bleu": bleu, "Meteor": meteor, "CIDEr": cider}.items():
+    families: dict[str, Callable[[], Compare]] = {
+        "RougeL": partial(rouge, definitions),
+        "Bleu": partial(bleu, definitions),
+        "Meteor": meteor,
+        "CIDEr": cider,
+    }
+    for family, load in families.items():
         try:
             found[family] = load()
         except InstallError as error:
@@ -54,9 +64,10 @@ def words(text: str) -> list[str]:
     return re.findall(r"\w+", text.lower())
 
 
-def rouge() -> Compare:
+def rouge(definitions: Definitions = "standard") -> Compare:
     """Load ROUGE-L. Source: C.-Y. Lin, ROUGE, 2004."""
-    scorer = _module("rouge_score.rouge_scorer", "rouge-score", "ROUGE-L").RougeScorer(["rougeL"])
+    kind = _module("rouge_score.rouge_scorer", "rouge-score", "ROUGE-L").RougeScorer
+    scorer = kind(["rougeL"], use_stemmer=definitions == "released")
 
     def compare(captions: Sequence[str], references: Sequence[str]) -> dict[str, Average]:
         pairs = zip(captions, references, strict=True)
@@ -65,9 +76,14 @@ def rouge() -> Compare:
     return compare
 
 
-def bleu() -> Compare:
-    """Load BLEU-1 to BLEU-4 and corpus BLEU. Source: K. Papineni et al., BLEU, ACL 2002."""
-    metric = _module("sacrebleu", "sacrebleu", "BLEU").BLEU(lowercase=True, effective_order=True)
+def bleu(definitions: Definitions = "standard") -> Compare:
+    """Load BLEU-1 to BLEU-4, and corpus BLEU by its standard definition.
+
+    Source: K. Papineni et al., BLEU, ACL 2002.
+    """
+    standard = definitions == "standard"
+    tokens = {"lowercase": True} if standard else {"tokenize": "none"}
+    metric = _module("sacrebleu", "sacrebleu", "BLEU").BLEU(effective_order=True, **tokens)
 
     def value(row: Scores, order: int, smooth: str) -> float:
         """[10] matches, n-grams and lengths -> BLEU of n-grams up to `order`, in per cent."""
@@ -88,7 +104,8 @@ def bleu() -> Compare:
         ]
         stats = np.array([[*one.counts, *one.totals, one.sys_len, one.ref_len] for one in counted], dtype=np.float64)
         singles = {f"Bleu-{order}": Average.of([value(row, order, "none") / 100 for row in stats]) for order in ORDERS}
-        return {**singles, "corpus-Bleu": Average(stats, np.ones(len(stats), dtype=np.bool_), corpus)}
+        whole = {"corpus-Bleu": Average(stats, np.ones(len(stats), dtype=np.bool_), corpus)} if standard else {}
+        return {**singles, **whole}
 
     return compare
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from editkit.components.site import Side
@@ -13,6 +15,8 @@ RELEASED_LENGTH = 1024
 """The longest caption of the released code. A model that stops by itself never gets there, so it costs nothing; one
 that an edit has made babble does, and a smaller number bounds its time and memory."""
 
+Definitions = Literal["standard", "released"]
+
 
 class CaptioningOptions(Options):
     """How captions are asked for."""
@@ -23,6 +27,10 @@ class CaptioningOptions(Options):
     )
     max_new_tokens: int = Field(RELEASED_LENGTH, ge=1, description="longest caption, in tokens")
     sides: tuple[Side, ...] = Field(("unsafe",), min_length=1, description="which images of a tuple are captioned")
+    metrics: Definitions = Field(
+        "standard",
+        description="how captions are compared: as each metric is defined, or as the released code does",
+    )
     device_map: str | None = Field(
         None, description="spread the model over devices, as transformers does: auto; by default it is on one"
     )
