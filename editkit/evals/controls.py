@@ -7,6 +7,7 @@ Other weights are weights that the patch does not change; where too few are left
 | chooses weights                                     | as many others per site, at random and by magnitude         |
 | chooses whole units                                 | other units by its own selector, at random and by magnitude |
 | asks for other scores or weights to change them     | the same, scaled so that the norm of the change is the same |
+| fits whole sites to pairs                           | the fit to other pairs (`refit_controls`), and the next     |
 | edits whole sites, or does not say how it was made  | its change, shuffled, and shrinking (`norm_controls`)       |
 """
 
@@ -28,11 +29,14 @@ from editkit.components.specs import ManipulatorSpec, ScorerSpec, SelectorSpec, 
 from editkit.editing.engine import manipulate, select
 from editkit.editing.input_scores import Scored, score_weights
 from editkit.editing.plan import Plan, read_weight
+from editkit.errors import EditkitError
 from editkit.evals.norm_controls import rescaled_sites, whole_controls
+from editkit.evals.refit_controls import is_fitted, refit_controls
 from editkit.models.site_tensors import weight_of
 from editkit.models.variants import Variant
 from editkit.patch.change import Change
 from editkit.patch.patch import Patch
+from editkit.progress import Stage, silent, tell
 from editkit.recipes.recipe import resolve
 
 SEEDS = (0, 1, 2)
@@ -64,10 +68,13 @@ def kind_of_control(selector: SelectorSpec, manipulator: ManipulatorSpec, *, ask
     return Redraw("own" if selector.units else "matched", "norm" if asks else "own")
 
 
-def control_variants(patch: Patch, folder: str, adapter: Adapter, files: ModelFiles, host: Host) -> list[Variant]:
+def control_variants(
+    patch: Patch, folder: str, adapter: Adapter, files: ModelFiles, host: Host, stage: Stage = silent
+) -> list[Variant]:
     """Return the controls of the patch in `folder`: four, less any that would equal the base or cannot shrink as far.
 
-    Where its towers have different kinds of controls, the first of one goes with the first of the other, and so on.
+    An edit that was fitted to pairs, and chose no weights, has that fit to other pairs in place of two of them. Where
+    its towers have different kinds of controls, the first of one goes with the first of the other, and so on.
     """
     sites = adapter.sites(files)
     parts: list[Labelled] = []
@@ -85,7 +92,10 @@ def control_variants(patch: Patch, folder: str, adapter: Adapter, files: ModelFi
             rest = {key: rest[key] for key in rest if not any(key in (site.key, site.bias) for site in plan.sites)}
     if rest:
         transposed = {site.key for site in sites if site.transposed}
-        parts.append([*whole_controls(rest.values(), files.checkpoint, seeds=SEEDS, transposed=transposed)])
+        fitted = [] if parts or not is_fitted(patch) else _refitted(patch, files, host, stage)
+        seeds = SEEDS[:1] if fitted else SEEDS
+        whole = whole_controls(rest.values(), files.checkpoint, seeds=seeds, transposed=transposed)
+        parts.append([*fitted, *whole])
     variants = []
     for together in zip(*parts, strict=True):
         made = [(label, changes) for label, changes in together if changes]
@@ -96,6 +106,14 @@ def control_variants(patch: Patch, folder: str, adapter: Adapter, files: ModelFi
             overlap = shared / chosen if chosen else None
             variants.append(Variant(label, merged, patch=folder, is_control=True, overlap=overlap))
     return variants
+
+
+def _refitted(patch: Patch, files: ModelFiles, host: Host, stage: Stage) -> Labelled:
+    try:
+        return [*refit_controls(patch, files.source, host, stage)]
+    except EditkitError as error:
+        tell(stage, f"no controls fitted to other pairs: {error.problem}")
+        return []
 
 
 def _recorded_plan(

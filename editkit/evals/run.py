@@ -51,7 +51,7 @@ def run_evaluation(asked: Request, host: Host, stage: Stage = silent) -> Evaluat
         recipe=recipe,
         adapter=adapter,
         files=files,
-        variants=evaluated_variants(loaded, adapter, files, host, with_controls=with_controls),
+        variants=evaluated_variants(loaded, adapter, files, host, stage, with_controls=with_controls),
         device=device,
         data=data,
         patches=loaded,

@@ -15,6 +15,7 @@ from editkit.evals.encoder import Encoder
 from editkit.files.outputs import first_free
 from editkit.models.variants import Variant
 from editkit.patch.patch import Patch
+from editkit.progress import Stage
 from editkit.recipes.layers import Layer
 from editkit.recipes.recipe import Recipe, default_split, resolve
 
@@ -42,7 +43,7 @@ def evaluation_recipe(own: Layer, layers: Sequence[tuple[str, Layer]], patches: 
 
 
 def evaluated_variants(
-    patches: LoadedPatches, adapter: Adapter, files: ModelFiles, host: Host, *, with_controls: bool
+    patches: LoadedPatches, adapter: Adapter, files: ModelFiles, host: Host, stage: Stage, *, with_controls: bool
 ) -> list[Variant]:
     """Return the base, the patches, numbered where two have one name, and then the controls of all patches.
 
@@ -59,7 +60,7 @@ def evaluated_variants(
         return variants
     controls = []
     for edit, (path, patch) in zip(variants[1:], patches, strict=True):
-        for control in control_variants(patch, str(path), adapter, files, host):
+        for control in control_variants(patch, str(path), adapter, files, host, stage):
             # with several patches each has controls of its own
             label = f"{control.name} ({edit.name})" if len(patches) > 1 else control.name
             controls.append(replace(control, name=label))

@@ -22,8 +22,13 @@ from editkit.reports.facts import (
 from editkit.reports.numbers import change_text, per_cent, points, rate_text, with_p
 from editkit.reports.schema import Report, Row
 
-SAME_NORM = ("shuffled", "shrink")
-"""How the names of controls begin that redraw no weights: other changes of an edit's norm (`evals.norm_controls`)."""
+DISPROVES = {
+    "shuffled": "direction of the change",
+    "shrink": "direction of the change",
+    "sides": "sides of its pairs",
+    "other pairs": "pairing of its items",
+}
+"""What a control that gains as much speaks against, by how the names of those begin that redraw no weights."""
 
 
 def verdict(report: Report, tau: Mapping[str, float] | None = None) -> list[str]:
@@ -138,7 +143,7 @@ def _against_controls(report: Report, facts: Facts, model: Row, metric: str) -> 
         return f"{largest}: clearly less."
     if mine["value"] > theirs["value"]:
         return f"{largest}: less, but the intervals overlap."
-    what = "direction of the change" if best["name"].startswith(SAME_NORM) else "choice of weights"
+    what = next((what for start, what in DISPROVES.items() if best["name"].startswith(start)), "choice of weights")
     return f"{largest}: as much or more, {_at_what_cost(facts, model, best, what)}."
 
 
@@ -156,11 +161,11 @@ def _at_what_cost(facts: Facts, model: Row, control: Row, what: str) -> str:
     if not known:
         return f"but knowledge was not measured, so nothing follows on the {what}"
     for metric in known:
-        mine, theirs = (gain(row["difference"][metric], facts[metric])["value"] for row in (model, control))
-        if theirs < mine:
+        mine, theirs = (gain(row["difference"][metric], facts[metric]) for row in (model, control))
+        if theirs["high"] < mine["low"]:
             costs = ", the edit ".join(points(row["difference"][metric]["value"]) for row in (control, model))
-            return f"but it cost more knowledge ({metric} {costs}), so nothing follows on the {what}"
-    return f"and it cost no more knowledge, so the gain is not shown to be owed to the {what}"
+            return f"but it clearly cost more knowledge ({metric} {costs}), so nothing follows on the {what}"
+    return f"and it did not clearly cost more knowledge, so the gain is not shown to be owed to the {what}"
 
 
 def _against_chance(report: Report, model: Row, facts: Metric) -> list[str]:
