@@ -37,6 +37,7 @@ SCORES = {
 }
 CHOICES = {
     "adaptive": "of each site, the smallest set of top weights that holds `tau` of the sum of positive scores",
+    "adaptive-signed": "of each site, the top weights whose running share of the signed sum is above 1 - `tau`",
     "topk": "of each site or row, the top n - int((1 - fraction) n)",
     "threshold": "score > above",
     "global": "of all of a tower's sites together, the top n - int((1 - fraction) n)",

@@ -121,6 +121,18 @@ def adaptive(scores: Any, tau: float) -> Array:
     return chosen.reshape(scores.shape)
 
 
+def adaptive_signed(scores: Any, tau: float) -> Array:
+    """Bool: sort ascending, cumulative sum over the signed sum, above 1 - tau, as the released code has it."""
+    flat = float64(scores).ravel()
+    total = sum(flat.tolist())
+    chosen = np.zeros(len(flat), dtype=bool)
+    running = 0.0
+    for index in reversed(ranked(flat)):
+        running += flat[index]
+        chosen[index] = running / total > 1 - tau
+    return chosen.reshape(np.shape(scores))
+
+
 def relative(found: Any, expected: Any) -> float:
     """Norm of the difference over the norm."""
     a, b = float64(found), float64(expected)

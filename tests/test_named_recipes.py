@@ -189,7 +189,9 @@ def test_the_list_keeps_the_rows_of_a_table_together() -> None:
     blocks = done("recipes", "list").out.split("\n\n")[:-1]
     groups = [{line.split("-")[0] for line in block.splitlines()} for block in blocks]
     assert groups == [
-        {"uwm"}, *({f"paper/{table}"} for table in ("main1", "main3", "supp1", "supp2", "supp3", "supp4"))
+        {"uwm"},
+        *({f"paper/main{table}"} for table in (1, 3, 4, 5)),
+        *({f"paper/supp{table}"} for table in (1, 2, 3, 4)),
     ]  # fmt: skip
 
 

@@ -90,6 +90,8 @@ def of_components(table: str, row: dict[str, Any]) -> dict[str, dict[str, Tower]
     name, scorer = ("ratio", "uwm") if marks["ratio"] else ("unsafe", "unsafe")
     if marks.get("diff"):
         name, scorer = "diff", "difference"
+    if marks["adapt"] and name == "diff":  # signed scores, which the released code divides by their sum
+        return {f"{table}-diff-adaptive": both(scorer=scorer, selector={"name": "adaptive-signed", "tau": 0.02})}
     if marks["adapt"]:
         return {f"{table}-{name}-adaptive": both(scorer=scorer)}
     return {f"{table}-{name}": both(scorer=scorer, selector=NON_ADAPTIVE)}
@@ -126,10 +128,24 @@ def of_modalities(row: dict[str, Any]) -> dict[str, dict[str, Tower]]:
     return {f"supp4-{towers[0] if len(towers) == 1 else 'both'}": {tower: uwm(tower) for tower in towers}}
 
 
+def of_architectures(row: dict[str, Any]) -> dict[str, dict[str, Tower]]:
+    """No sites or tau are printed for these models, nor released: UWM's for ViT-L/14 (supplement A.1)."""
+    return {f"main4-{row['method'].lower()}": both()} if row["variant"] == "+UWM" else {}
+
+
+def of_llava(row: dict[str, Any]) -> dict[str, dict[str, Tower]]:
+    known = KNOWN["UWM/LLaVA-1.5-13B and LLaVA+Safe-CLIP"]
+    assert set(known) == {"vision"}
+    own = uwm("vision", selector={"name": "adaptive", "tau": known["vision"]["tau"]})
+    return {f"main5-{row['method'].lower().replace('+', '-')}": {"vision": own}} if row["variant"] == "+UWM" else {}
+
+
 def rows() -> list[Row]:
     readers = {
         "main.1": of_main_1,
         "main.3": lambda row: of_components("main3", row),
+        "main.4": of_architectures,
+        "main.5": of_llava,
         "supp.1": lambda row: of_components("supp1", row),
         "supp.2": of_priors,
         "supp.3": of_layers,
@@ -177,7 +193,7 @@ def done_to_towers(recipe: Recipe) -> dict[str, Tower]:
 
 def test_every_row_that_defines_an_edit_has_its_recipe_and_every_recipe_a_row() -> None:
     named = [row.recipe for row in ROWS]
-    assert len(named) == len(set(named)) == 3 + 3 + 6 + 4 + 16 + 3
+    assert len(named) == len(set(named)) == 3 + 3 + 6 + 2 + 6 + 4 + 16 + 3
     assert sorted(named) == sorted(recipe.name for recipe in list_recipes() if recipe.name.startswith("paper/"))
 
 
@@ -206,11 +222,11 @@ def test_a_recipe_quotes_its_rows_numbers(row: Row) -> None:
     assert text.startswith(f"# {title}")
 
 
-def test_uwm_is_one_edit_in_all_six_tables_and_that_of_the_released_code(host: Host) -> None:
+def test_uwm_is_one_edit_in_all_seven_tables_and_that_of_the_released_code(host: Host) -> None:
     whole = both()
     names = [row.recipe for row in ROWS if row.towers == whole]
     assert [name.removeprefix("paper/").partition("-")[0] for name in names] == [
-        "main1", "main3", "supp1", "supp2", "supp3", "supp4",
+        "main1", "main3", *["main4"] * 6, "supp1", "supp2", "supp3", "supp4",
     ]  # fmt: skip
     digests = {resolved(name, host).digest for name in (*names, "uwm-released")}
     assert len(digests) == 1

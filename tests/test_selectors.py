@@ -56,6 +56,28 @@ def test_adaptive_equals_a_full_sort(scores: Tensor, tau: float) -> None:
 
 
 @given(scores=matrices(signed=True), tau=taus)
+def test_adaptive_signed_divides_by_the_signed_sum_as_released(scores: Tensor, tau: float) -> None:
+    total = naive.float64(scores).sum()
+    assume(abs(total) > 1e-6)
+    shares = np.cumsum(np.sort(naive.float64(scores).ravel())) / total
+    assume(bool((np.abs(shares - (1 - tau)) > 1e-9).all()))
+    assert same(select("adaptive-signed", scores, tau=tau), naive.adaptive_signed(scores, tau))
+
+
+@given(scores=matrices(), tau=taus)
+def test_of_scores_of_one_sign_it_is_adaptive(scores: Tensor, tau: float) -> None:
+    assume(away_from_a_cut(scores, tau))
+    positive = scores + 0.5  # a score of 0 holds no mass in the one and a place in the other
+    assume(away_from_a_cut(positive, tau))
+    assert torch.equal(select("adaptive-signed", positive, tau=tau), select("adaptive", positive, tau=tau))
+
+
+def test_scores_that_sum_to_nothing_are_refused() -> None:
+    with pytest.raises(ScoreError, match="sum to 0"):
+        select("adaptive-signed", torch.tensor([[1.0, -1.0]]), tau=0.02)
+
+
+@given(scores=matrices(signed=True), tau=taus)
 def test_adaptive_counts_negative_scores_as_zero(scores: Tensor, tau: float) -> None:
     mask = select("adaptive", scores, tau=tau)
     assert torch.equal(mask, select("adaptive", scores.clamp(min=0), tau=tau))

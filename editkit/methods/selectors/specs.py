@@ -15,6 +15,12 @@ SELECTORS = [
         reference=f"{UWM}, Eq. 11",
     ),
     SelectorSpec(
+        name="adaptive-signed",
+        summary="adaptive as released: the share is of the signed sum",
+        target="editkit.methods.selectors.adaptive_signed:adaptive_signed",
+        options=options.AdaptiveOptions,
+    ),
+    SelectorSpec(
         name="topk",
         summary="a fixed share of the weights, per site or per row",
         target="editkit.methods.selectors.topk:topk",
