@@ -50,6 +50,7 @@ METHODS: dict[str, tuple[object, ...]] = {
     "threshold": ("--scorer", "neuron-ratio", "--selector", "threshold", *settings("selector.above=1.5")),
     "global": ("--selector", "global", *settings("selector.fraction=0.01")),
     "units": (*UNITS, *settings("selector.axis=outputs")),
+    "adaptive-signed": ("--scorer", "difference", "--selector", "adaptive-signed"),
     "difference-set": ("--scorer", "wanda", "--selector", "difference-set"),
     "matched": ("--scorer", "random", "--selector", "matched", *settings("selector.selector=topk")),
 }

@@ -22,7 +22,7 @@ from editkit.components.specs import (
 )
 from editkit.errors import PluginError
 
-SELECTORS = {"adaptive", "topk", "threshold", "global", "units", "difference-set", "matched", "all"}
+SELECTORS = {"adaptive", "adaptive-signed", "topk", "threshold", "global", "units", "difference-set", "matched", "all"}
 MANIPULATORS = {"scale", "negate", "zero", "dampen", "blend", "mean-ablate", "project", "redirect", "refuse"}
 
 
