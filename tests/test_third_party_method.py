@@ -151,7 +151,8 @@ def test_apply_revert_and_diff_need_the_plugin_no_more(used: Used, tmp_path: Pat
 def test_eval_measures_it_beside_its_controls(used: Used) -> None:
     report = done("--plugin", used.file, "eval", "safeground", "--patch", used.patch, *FEW, "--json").json
     assert [row["name"] for row in report["models"]] == ["base", "patch"]
-    controls = {"shuffled", "shrink"} if used.method is MANIPULATOR else {"random", "magnitude"}
+    fitted = {"sides", "other", "shuffled", "shrink"}  # to pairs, and "other pairs" among its controls
+    controls = fitted if used.method is MANIPULATOR else {"random", "magnitude"}
     assert {row["name"].split()[0] for row in report["controls"]} == controls
 
 
