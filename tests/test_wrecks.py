@@ -12,6 +12,7 @@ from models import OPEN_CLIP, table, tiny_clip, tiny_open_clip
 from torch import Tensor
 
 from editkit.evals.wrecks import SEEDS, redrawn, untrained, wreck_variants
+from editkit.models.site_tensors import weight_of
 from editkit.models.variants import Variant
 from editkit.reports.schema import Report
 from editkit.reports.verdict import verdict
@@ -57,6 +58,15 @@ def test_of_a_tensor_that_holds_several_sites_the_edited_ones_alone(fused: Opene
     for target in ("text:attn.k[0]", "text:attn.v[0]"):
         [site] = fused.sites(target)
         assert not bool((fused.moved(site, change) != 0).any())
+
+
+def test_the_sites_of_one_tensor_have_numbers_of_their_own(fused: Opened) -> None:
+    sites = fused.sites("text:attn.q[0]", "text:attn.k[0]")
+    [change] = redrawn(edited(fused, sites, everything, negated), sites, fused.files.checkpoint, 0)
+    drawn = [
+        (fused.moved(site, change) + weight_of(fused.weights(site.key).double(), site)).flatten() for site in sites
+    ]
+    assert abs(float(torch.corrcoef(torch.stack(drawn))[0, 1])) < 5 / drawn[0].numel() ** 0.5
 
 
 def test_an_untrained_copy_has_new_matrices_and_its_old_vectors(clip: Opened) -> None:

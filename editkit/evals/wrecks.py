@@ -65,8 +65,9 @@ def _drawn(checkpoint: Checkpoint, key: str, sites: Sequence[Site], seed: int) -
         return []
     before = checkpoint.read(key)
     tensor = to_tensor(before, dtype, key).view(before.shape).clone()
+    draw = np.random.default_rng([seed, *key.encode()])  # one for all: the sites of a tensor have other numbers too
     for part in [weight_of(tensor, site) for site in sites] or [tensor]:
-        part.copy_(_noise_like(part, np.random.default_rng([seed, *key.encode()])))
+        part.copy_(_noise_like(part, draw))
     change = Change.between(key, dtype, before, to_bits(tensor))
     return [] if change is None else [change]
 
