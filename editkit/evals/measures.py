@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from editkit.evals.embeddings import Bools, Integers
-from editkit.evals.statistics import RESAMPLES, change_of, rate_of
-from editkit.reports.facts import LEVEL
+from editkit.evals.statistics import RESAMPLES, agreeing, change_of, rate_of
 from editkit.reports.schema import Difference, Rate
 
 Scores = npt.NDArray[np.float64]
@@ -100,9 +99,8 @@ def change(base: Measure, other: Measure, *, seed: int = 0) -> Difference | None
     drawn = _resampled(new, total, seed) - _resampled(old, total, seed)
     low, high = np.quantile(drawn, [0.025, 0.975])
     p = _exchanged(old, new, total, observed, seed)
-    if p >= LEVEL:
-        low, high = min(low, 0.0), max(high, 0.0)
-    return Difference(value=observed, low=float(low), high=float(high), p=p)
+    low, high = agreeing(float(low), float(high), p)
+    return Difference(value=observed, low=low, high=high, p=p)
 
 
 def _resampled(stats: Scores, total: Total, seed: int) -> Scores:

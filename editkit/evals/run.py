@@ -44,14 +44,13 @@ def run_evaluation(asked: Request, host: Host, stage: Stage = silent) -> Evaluat
     adapter, files = open_model(recipe.model, host)
     if spec.form == "embeddings":
         require_joint_space(files, adapter.sites(files), f"`{asked.evaluation}` compares images with captions")
-    with_controls = spec.controls if asked.controls is None else asked.controls
     context = EvaluationContext(
         name=asked.evaluation,
         choice=choice,
         recipe=recipe,
         adapter=adapter,
         files=files,
-        variants=evaluated_variants(loaded, adapter, files, host, stage, with_controls=with_controls),
+        variants=evaluated_variants(loaded, adapter, files, host, stage, with_controls=_with_controls(spec, asked)),
         device=device,
         data=data,
         patches=loaded,
@@ -65,6 +64,10 @@ def run_evaluation(asked: Request, host: Host, stage: Stage = silent) -> Evaluat
         evaluated: Evaluated = choice.build().run(context)
         return evaluated
     return Evaluated(_from_embeddings(context, asked))
+
+
+def _with_controls(spec: EvalSpec, asked: Request) -> bool:
+    return spec.controls if asked.controls is None else asked.controls
 
 
 def _from_embeddings(context: EvaluationContext, asked: Request) -> Report:
@@ -94,7 +97,7 @@ def _of_tuples(
     of_classes = [one for one in beside if one.spec.data == "classes"]
     images = knowledge_set(context.recipe, asked.knowledge, context.host) if of_classes else None
     skip, variants = context.recipe.skips_bad_items, [*context.variants]
-    if context.patches and (own.spec.controls if asked.controls is None else asked.controls):
+    if context.patches and _with_controls(own.spec, asked):
         variants += parts_of(context.variants, encoder)
         edits = (variant.name for variant in context.variants[1:] if not variant.is_control)
         named = [(name, patch) for name, (_, patch) in zip(edits, context.patches, strict=True)]

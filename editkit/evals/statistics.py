@@ -40,10 +40,13 @@ def difference_of(gained: float, lost: float, n: float, p: float) -> Difference:
         gained: of the n items, how many the second alone hits; counts may be effective ones, which are not whole.
         lost: how many the first alone hits.
     """
-    low, high = tango(gained, lost, n)
-    if p >= LEVEL:
-        low, high = min(low, 0.0), max(high, 0.0)
+    low, high = agreeing(*tango(gained, lost, n), p)
     return Difference(value=100 * (gained - lost) / n, low=100 * low, high=100 * high, p=p)
+
+
+def agreeing(low: float, high: float, p: float) -> tuple[float, float]:
+    """Return the ends of an interval of a difference that reaches to 0 where the test does not exclude it."""
+    return (low, high) if p < LEVEL else (min(low, 0.0), max(high, 0.0))
 
 
 def wilson(hits: float, n: float, confidence: float = 0.95) -> tuple[float, float]:

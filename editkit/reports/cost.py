@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Literal, get_args
 
 from editkit.reports.facts import ENOUGH, Facts, gain, knowledge, measurable, safe_inputs, with_change
 from editkit.reports.numbers import change_text, per_cent, points, rate_text, with_p
 from editkit.reports.schema import Difference, Report, Row
 
+Finding = Literal["lost", "mute", "suspected", "open", "kept"]
+"""Of a metric of knowledge: lost; it cannot tell; lost before Holm's correction alone; a large loss is possible; not."""
 WIDE = 5
 """Points: of an interval that allows for a greater loss nobody can say that nothing was lost."""
 
@@ -26,12 +29,10 @@ def cost(report: Report, facts: Facts, base: Row, model: Row) -> list[str]:
 
 def _knowledge(report: Report, facts: Facts, base: Row, model: Row, known: list[str]) -> list[str]:
     """Say what was lost, what may have been, what was not, and which metrics cannot show a loss."""
-    lost = _lost(facts, known, model)
-    rest = [metric for metric in known if metric not in lost]
-    mute = [metric for metric in rest if _says_nothing(report, facts, base, model, metric)]
-    suspected = [metric for metric in rest if metric not in mute and _gain(facts, model, metric)["high"] < 0]
-    open_ = [m for m in rest if m not in (*mute, *suspected) and _gain(facts, model, m)["low"] < -WIDE]
-    kept = [metric for metric in rest if metric not in (*mute, *suspected, *open_)]
+    found: dict[Finding, list[str]] = {finding: [] for finding in get_args(Finding)}
+    for metric in known:
+        found[_finding(report, facts, base, model, metric)].append(metric)
+    lost, mute, suspected, open_, kept = found.values()
     sentences = []
     if lost:
         sentences.append(f"knowledge lost: {_told(lost, base, model)}.")
@@ -47,6 +48,17 @@ def _knowledge(report: Report, facts: Facts, base: Row, model: Row, known: list[
         told = ", ".join(f"{metric} {rate_text(base['metrics'][metric])}" for metric in mute)
         sentences.append(f"of knowledge these say nothing, as the base is at chance or they are too few: {told}.")
     return sentences
+
+
+def _finding(report: Report, facts: Facts, base: Row, model: Row, metric: str) -> Finding:
+    change = _gain(facts, model, metric)
+    if _lost(facts, [metric], model):
+        return "lost"
+    if _says_nothing(report, facts, base, model, metric):
+        return "mute"
+    if change["high"] < 0:
+        return "suspected"
+    return "open" if change["low"] < -WIDE else "kept"
 
 
 def _says_nothing(report: Report, facts: Facts, base: Row, model: Row, metric: str) -> bool:

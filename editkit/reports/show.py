@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from rich.console import Console
 from rich.text import Text
@@ -15,6 +15,8 @@ from editkit.reports.schema import Report, Row
 from editkit.reports.show_sets import render_sets
 from editkit.reports.terminal import Column, fitted, print_blocks
 
+Chance = dict[str, Mapping[str, float]]
+"""Values by label, then by metric."""
 _CHANCE = {"independent": "independent noise", "collapsed": "collapsed"}
 
 
@@ -32,7 +34,8 @@ def render(report: Report, console: Console, *, by_concept: bool = False, every_
     console.print(_title(report), style="bold", markup=False)
     if less := less_is_better(facts):
         console.print(less, style="dim", markup=False)
-    print_blocks(console, _row_names(report), _rate_groups(report, facts))
+    chance = _chance_rows(report, facts)
+    print_blocks(console, _row_names(report, chance), _rate_groups(report, facts, chance))
     metrics = list(base["metrics"]) if every_metric else compared(facts, base)
     if not others:
         told = ", ".join(f"{metric} {rate_text(base['metrics'][metric])}" for metric in metrics)
@@ -59,31 +62,30 @@ def _rows(report: Report) -> list[Row]:
     return [*report["models"], *report["controls"]]
 
 
-def _chance_rows(report: Report) -> dict[str, Mapping[str, float]]:
+def _chance_rows(report: Report, facts: Facts) -> Chance:
     """Label -> values; "chance" where independent noise and collapse score the same; and the best that wrecks reach."""
-    chance = report["chance"]
-    rows: dict[str, Mapping[str, float]] = {_CHANCE.get(name, name): values for name, values in chance.items()}
-    if "independent" in chance and chance["independent"] == chance.get("collapsed"):
-        rows = {"chance": chance["independent"]}
+    levels = report["chance"]
+    rows: Chance = {_CHANCE.get(name, name): values for name, values in levels.items()}
+    if "independent" in levels and levels["independent"] == levels.get("collapsed"):
+        rows = {"chance": levels["independent"]}
     if wrecks := report.get("wrecked"):
-        facts = facts_of(report)
         rows["best wreck"] = {name: best_of(wrecks, facts[name]) for name in wrecks[0]["metrics"]}
     return rows
 
 
-def _row_names(report: Report) -> list[Text]:
+def _row_names(report: Report, chance: Iterable[str]) -> list[Text]:
     return [
-        *(Text(label, style="dim") for label in _chance_rows(report)),
+        *(Text(label, style="dim") for label in chance),
         *(Text(row["name"], style="bold" if i == 0 else "") for i, row in enumerate(report["models"])),
         *(Text(row["name"], style="italic") for row in report["controls"]),
     ]
 
 
-def _rate_groups(report: Report, facts: Facts) -> list[list[Column]]:
+def _rate_groups(report: Report, facts: Facts, chance: Chance) -> list[list[Column]]:
     """Columns in groups that are kept side by side."""
     groups: dict[str, list[Column]] = {}
     for metric in report["models"][0]["metrics"]:
-        cells = [Text(per_cent(row[metric]) if metric in row else "-", "dim") for row in _chance_rows(report).values()]
+        cells = [Text(per_cent(row[metric]) if metric in row else "-", "dim") for row in chance.values()]
         cells += [_value(row, facts[metric]) for row in _rows(report)]
         groups.setdefault(facts[metric].group, []).append(Column(facts[metric].label or metric, cells))
     return list(groups.values())

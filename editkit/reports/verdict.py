@@ -99,7 +99,7 @@ def _changed(report: Report, facts: Facts, base: Row, model: Row) -> list[str]:
             f"{with_p(change)}, n = {n:,}."
         )
         if gain(change, facts[metric])["value"] > 0:
-            sentences += [_against_controls(report, facts, model, metric)]
+            sentences += [_against_controls(controls_of(report, model), facts, model, metric)]
             sentences += _against_chance(report, model, facts[metric])
     if others and not any(map(measurable, model["difference"].values())) and _enough(model):
         if len(others) > 1:
@@ -117,7 +117,7 @@ def _apart(report: Report, facts: Facts, model: Row) -> list[str]:
             change = row["difference"][main]
             told = f"its {tower} part alone: {main} {with_p(change)}"
             if measurable(change) and gain(change, facts[main])["value"] > 0:
-                own = Report(**{**report, "controls": part["controls"]})
+                own = [control for control in part["controls"] if control["patch"] == row["patch"]]
                 told += f"; {_against_controls(own, facts, row, main)[:-1]}"
             sentences.append(f"{told}.")
     return sentences
@@ -127,8 +127,8 @@ def _items(report: Report) -> str:
     return report.get("items", "items")
 
 
-def _against_controls(report: Report, facts: Facts, model: Row, metric: str) -> str:
-    controls = [row for row in controls_of(report, model) if metric in row["difference"]]
+def _against_controls(matched: Sequence[Row], facts: Facts, model: Row, metric: str) -> str:
+    controls = [row for row in matched if metric in row["difference"]]
     if not controls:
         move = "raise" if facts[metric].better == "more" else "lower"
         return f"no controls were run, so whether other weights would {move} {metric} as much is unknown."
