@@ -63,9 +63,7 @@ def test_of_a_tensor_that_holds_several_sites_the_edited_ones_alone(fused: Opene
 def test_the_sites_of_one_tensor_have_numbers_of_their_own(fused: Opened) -> None:
     sites = fused.sites("text:attn.q[0]", "text:attn.k[0]")
     [change] = redrawn(edited(fused, sites, everything, negated), sites, fused.files.checkpoint, 0)
-    drawn = [
-        (fused.moved(site, change) + weight_of(fused.weights(site.key).double(), site)).flatten() for site in sites
-    ]
+    drawn = [weight_of(fused.weights(change.key, change), site).flatten() for site in sites]
     assert abs(float(torch.corrcoef(torch.stack(drawn))[0, 1])) < 5 / drawn[0].numel() ** 0.5
 
 
