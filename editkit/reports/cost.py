@@ -10,7 +10,7 @@ from editkit.reports.numbers import change_text, per_cent, points, rate_text, wi
 from editkit.reports.schema import Difference, Report, Row
 
 Finding = Literal["lost", "mute", "suspected", "open", "kept"]
-"""Of a metric of knowledge: lost; it cannot tell; lost before Holm's correction alone; a large loss is possible; not."""
+"""Of a metric of knowledge: lost; cannot tell; lost before Holm's correction alone; perhaps much lost; not lost."""
 WIDE = 5
 """Points: of an interval that allows for a greater loss nobody can say that nothing was lost."""
 
