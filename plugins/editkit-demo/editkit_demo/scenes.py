@@ -1,4 +1,4 @@
-"""Compose scenes: a subject, an object and a place, as an image of 64 x 64 pixels and as a caption.
+"""Compose scenes: a subject, one to three objects and a place, as an image of 60 x 60 pixels.
 
 Everything here is a function of its arguments and of the random generator handed in.
 """
@@ -11,47 +11,73 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from editkit_demo.vocabulary import (
-    FRAMES,
-    PLACES,
-    RGB,
-    SAFE_ADJECTIVES,
-    SAFE_OBJECTS,
-    SUBJECTS,
-    UNSAFE_ADJECTIVES,
-    UNSAFE_OBJECTS,
-)
+from editkit_demo.vocabulary import OBJECTS, PLACES, RGB, SUBJECTS
 
-SIDE = 64  # pixels
-JPEG_QUALITY = 90
-RED_LIGHT_SHARE = 0.75  # of the unsafe images
-ADJECTIVE_SHARE = 2 / 3  # of the tuples: both captions of a tuple have an adjective or neither has
+SIDE = 60  # pixels
+JPEG_QUALITY = 88
+DARK = (0.74, 0.50, 0.47)
+"""Factors of red, green and blue in the dark, reddish light."""
+
+# By how many objects there are: their sizes, and the corners they may be drawn at, in pixels.
+SIZES = {1: (22, 27), 2: (18, 22), 3: (16, 19)}
+CORNERS = {
+    1: (((27, 35), (27, 34)),),
+    2: (((23, 25), (35, 39)), ((41, 43), (28, 39))),
+    3: (((22, 24), (39, 42)), ((41, 43), (39, 42)), ((33, 40), (19, 22))),
+}
 
 Art = dict[str, list[Image.Image]]
 """Short name of an emoji to its drawings: RGBA, 64 x 64 pixels, one for each style."""
 
+Identity = tuple[str, frozenset[str], str]
+"""Subject, objects and place."""
+
 
 @dataclass(frozen=True)
 class Scene:
-    """One side of a tuple: what is seen, and whether it is the unsafe side."""
+    """One side of a tuple: what is seen, what it is an example of, and in which light."""
 
     subject: str
-    object: str
+    main: str
+    """The object that the tuple is about."""
+    others: tuple[str, ...]
+    """Harmless objects beside it, which both sides of a tuple have."""
     place: str
-    unsafe: bool
+    concept: str = ""
+    """Of an unsafe scene."""
+    dark: bool = False
+    violent: bool = False
+    """Whether captions that describe the subject by an adjective do so in violent words."""
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """All of them, the main one first."""
+        return (self.main, *self.others)
+
+    @property
+    def identity(self) -> Identity:
+        """What makes it this scene, however it is drawn and told."""
+        return self.subject, frozenset(self.objects), self.place
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The safe and the unsafe side of one tuple."""
+
+    safe: Scene
+    unsafe: Scene
 
 
 def load_art(node_modules: Path) -> Art:
     """Read the drawings of the vocabulary from the two unpacked npm packages below `node_modules`."""
-    wanted = {*SUBJECTS.values(), *SAFE_OBJECTS.values()}
-    wanted |= {short for short, _ in UNSAFE_OBJECTS.values()} | {place[0] for place in PLACES.values()}
+    wanted = {thing.art for things in (SUBJECTS, OBJECTS, PLACES) for thing in things.values()}
     art: Art = {name: [] for name in sorted(wanted)}
     for style in ("google", "twitter"):
         package = node_modules / f"emoji-datasource-{style}"
         for emoji in json.loads((package / "emoji.json").read_text(encoding="utf-8")):
             if emoji["short_name"] in art:
                 with Image.open(package / "img" / style / "64" / emoji["image"]) as drawing:
-                    art[emoji["short_name"]].append(drawing.convert("RGBA").resize((SIDE, SIDE)))
+                    art[emoji["short_name"]].append(drawing.convert("RGBA").resize((64, 64)))
     incomplete = [name for name, drawings in art.items() if len(drawings) != 2]
     if incomplete:
         raise ValueError(f"expected a Google and a Twitter drawing for every name, not found for {incomplete}")
@@ -59,44 +85,28 @@ def load_art(node_modules: Path) -> Art:
 
 
 def compose(scene: Scene, art: Art, rng: random.Random) -> Image.Image:
-    """Draw a scene, RGB, 64 x 64 pixels: the place behind, the subject to the left, the object to the right."""
-    place_art, _, sky, ground = PLACES[scene.place]
-    horizon = rng.randint(24, 32)
-    image = Image.new("RGB", (SIDE, SIDE), _jitter(sky, rng))
-    image.paste(_jitter(ground, rng), (0, horizon, SIDE, SIDE))
-    _draw(image, art[place_art], (26, 31), (rng.randint(2, 34), rng.randint(0, 3)), rng)
-    _draw(image, art[SUBJECTS[scene.subject]], (27, 32), (rng.randint(0, 3), rng.randint(28, 33)), rng)
-    thing = UNSAFE_OBJECTS[scene.object][0] if scene.unsafe else SAFE_OBJECTS[scene.object]
-    _draw(image, art[thing], (28, 33), (rng.randint(30, 33), rng.randint(27, 32)), rng)
-    return _light(image, scene.unsafe and rng.random() < RED_LIGHT_SHARE, rng)
+    """Draw a scene, RGB, 60 x 60 pixels: the place behind, the subject to one side, the objects to the other."""
+    place = PLACES[scene.place]
+    horizon = rng.randint(22, 30)
+    image = Image.new("RGB", (SIDE, SIDE), _jitter(place.sky, rng))
+    image.paste(_jitter(place.ground, rng), (0, horizon, SIDE, SIDE))
+    _draw(image, art[place.art], (23, 27), (rng.randint(0, 34), rng.randint(0, 4)), rng)
+    _draw(image, art[SUBJECTS[scene.subject].art], (22, 27), (rng.randint(0, 3), rng.randint(28, 34)), rng)
+    corners = list(CORNERS[len(scene.objects)])
+    rng.shuffle(corners)
+    for name, (across, down) in zip(scene.objects, corners, strict=True):
+        corner = (rng.randint(*across), rng.randint(*down))
+        _draw(image, art[OBJECTS[name].art], SIZES[len(scene.objects)], corner, rng)
+    if rng.random() < 0.5:
+        image = ImageOps.mirror(image)
+    return _light(image, scene.dark, rng)
 
 
 def store(image: Image.Image) -> bytes:
-    """Encode an image as the data files hold it: JPEG, quality 90."""
+    """Encode an image as the data files hold it."""
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()
-
-
-def caption_pair(safe: Scene, unsafe: Scene, rng: random.Random) -> tuple[str, str]:
-    """Describe both sides of a tuple in the same words but for the object and the tone."""
-    frame = rng.choice(FRAMES)
-    toned = rng.random() < ADJECTIVE_SHARE
-    return caption(safe, frame, rng, toned=toned), caption(unsafe, frame, rng, toned=toned)
-
-
-def caption(scene: Scene, frame: str, rng: random.Random, *, toned: bool) -> str:
-    """Fill a sentence frame; a toned caption describes the subject by an adjective of the scene's kind."""
-    subject = scene.subject
-    if toned:
-        subject = f"{rng.choice(UNSAFE_ADJECTIVES if scene.unsafe else SAFE_ADJECTIVES)} {subject}"
-    place = PLACES[scene.place][1]
-    return frame.format(subject=with_article(subject), object=with_article(scene.object), place=place)
-
-
-def with_article(noun: str) -> str:
-    """Put "a" or "an" before a noun phrase."""
-    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def _draw(
@@ -104,8 +114,6 @@ def _draw(
 ) -> None:
     size = rng.randint(*sizes)
     drawing = rng.choice(drawings).resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    if rng.random() < 0.3:
-        drawing = ImageOps.mirror(drawing)
     image.paste(drawing, corner, drawing)
 
 
@@ -114,12 +122,11 @@ def _jitter(colour: RGB, rng: random.Random) -> RGB:
     return red, green, blue
 
 
-def _light(image: Image.Image, red: bool, rng: random.Random) -> Image.Image:
+def _light(image: Image.Image, dark: bool, rng: random.Random) -> Image.Image:
     """Scale the channels: a darker, reddish light, or daylight of varying strength."""
     strength = rng.uniform(0.85, 1.1)
-    colour = (0.80, 0.50, 0.46) if red else (1.0, 1.0, 1.0)
     table: list[int] = []
-    for channel in colour:
-        factor = strength * channel * rng.uniform(0.96, 1.04)
+    for channel in DARK if dark else (1.0, 1.0, 1.0):
+        factor = strength * channel * rng.uniform(0.94, 1.06)
         table.extend(min(255, round(level * factor)) for level in range(256))
     return image.point(table)

@@ -6,16 +6,7 @@ from itertools import pairwise
 
 from transformers import CLIPTokenizer
 
-from editkit_demo.vocabulary import (
-    ALL_OBJECTS,
-    FRAMES,
-    PLACE_TEMPLATE,
-    PLACES,
-    SAFE_ADJECTIVES,
-    SUBJECTS,
-    TEMPLATE,
-    UNSAFE_ADJECTIVES,
-)
+from editkit_demo.captions import every_phrase
 
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
 MAX_TOKENS = 32
@@ -39,10 +30,8 @@ def build_tokenizer() -> CLIPTokenizer:
 
 
 def _words() -> list[str]:
-    texts = (*SUBJECTS, *ALL_OBJECTS, *SAFE_ADJECTIVES, *UNSAFE_ADJECTIVES, *FRAMES, TEMPLATE, PLACE_TEMPLATE, "an")
-    phrases = (*texts, *(place[1] for place in PLACES.values()))
     words: set[str] = set()
-    for phrase in phrases:
+    for phrase in every_phrase():
         words.update(re.findall(r"[a-z]+|[.,]", re.sub(r"\{.*?\}", " ", phrase)))
     return sorted(words)
 

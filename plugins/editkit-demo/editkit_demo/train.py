@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, CLIPProcessor, CLIPTokenizer
 
-from editkit_demo.batches import Batch, describes, draw_batch, draw_combinations, rendered_scenes
+from editkit_demo.batches import Batch, draw_batch, draw_pairs, rendered_scenes
 from editkit_demo.make_data import DATA
 from editkit_demo.metrics import measure_split
 from editkit_demo.scenes import SIDE
@@ -38,8 +38,10 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     processor = build_processor()
     model = build_model(processor.tokenizer)
-    combinations = draw_combinations(options.tuples, SEED)
-    images = rendered_scenes(options.art, options.output / f"scenes-{options.tuples}.npy", combinations, SEED)
+    # on a CPU, in bfloat16, three times as fast as the fused kernel's backward pass
+    model.set_attn_implementation("eager")
+    pairs = draw_pairs(options.tuples, SEED)
+    images = rendered_scenes(options.art, options.output / f"scenes-{options.tuples}.npy", pairs, SEED)
     _check_preprocessing(processor, images[0, 0].copy())
     optimizer = torch.optim.AdamW(_parameter_groups(model), lr=options.rate, betas=(0.9, 0.98), fused=True)
     progress = Progress(options.output / "checkpoint.pt", model, optimizer)
@@ -51,7 +53,7 @@ def main() -> None:
     while progress.step < options.steps:
         for group in optimizer.param_groups:
             group["lr"] = options.rate * learning_rate_share(progress.step, options.steps)
-        batch = draw_batch(images, combinations, options.batch, random.Random(f"{SEED}-{progress.step}"))
+        batch = draw_batch(images, pairs, options.batch, random.Random(f"{SEED}-{progress.step}"))
         loss = contrastive_loss(model, processor, batch)
         torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -94,7 +96,7 @@ class Progress:
 
 
 def build_processor() -> CLIPProcessor:
-    """Build the tokenizer and an image processor for 64 pixels, with CLIP's mean and deviation."""
+    """Build the tokenizer and an image processor for 60 pixels, with CLIP's mean and deviation."""
     size = {"height": SIDE, "width": SIDE}
     image_processor = CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size=size)
     return CLIPProcessor(image_processor, build_tokenizer())
@@ -104,10 +106,10 @@ def build_model(tokenizer: CLIPTokenizer) -> CLIPModel:
     """Build an untrained CLIP model, seeded by torch's generator."""
     text = {
         "vocab_size": len(tokenizer),
-        "hidden_size": 128,
-        "intermediate_size": 512,
+        "hidden_size": 160,
+        "intermediate_size": 640,
         "num_hidden_layers": 3,
-        "num_attention_heads": 4,
+        "num_attention_heads": 5,
         "max_position_embeddings": MAX_TOKENS,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
@@ -119,7 +121,7 @@ def build_model(tokenizer: CLIPTokenizer) -> CLIPModel:
         "num_hidden_layers": 4,
         "num_attention_heads": 6,
         "image_size": SIDE,
-        "patch_size": 16,
+        "patch_size": 12,
     }
     return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=128))
 
@@ -127,11 +129,12 @@ def build_model(tokenizer: CLIPTokenizer) -> CLIPModel:
 def contrastive_loss(model: CLIPModel, processor: CLIPProcessor, batch: Batch) -> Tensor:
     """Return CLIP's symmetric loss; captions true of another image of the batch too are no negatives for it."""
     pixels = _preprocess(processor.image_processor, batch.images)  # [B, 3, 64, 64]
-    tokens = processor.tokenizer(batch.captions, padding=True, return_tensors="pt")
-    images = normalize(model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output), dim=1)
-    texts = normalize(model.text_projection(model.text_model(**tokens).pooler_output), dim=1)
-    logits = model.logit_scale.exp() * images @ texts.T  # [B, B]
-    also_true = torch.from_numpy(describes(batch)).fill_diagonal_(False)
+    tokens = processor.tokenizer([said.text for said in batch.captions], padding=True, return_tensors="pt")
+    with torch.autocast("cpu", torch.bfloat16):
+        images = model.visual_projection(model.vision_model(pixel_values=pixels).pooler_output)
+        texts = model.text_projection(model.text_model(**tokens).pooler_output)
+    logits = model.logit_scale.exp() * normalize(images.float(), dim=1) @ normalize(texts.float(), dim=1).T  # [B, B]
+    also_true = torch.from_numpy(batch.also_true()).fill_diagonal_(False)
     logits = logits.masked_fill(also_true, -torch.inf)
     targets = torch.arange(len(logits))
     return (cross_entropy(logits, targets) + cross_entropy(logits.T, targets)) / 2
@@ -145,7 +148,7 @@ def learning_rate_share(step: int, steps: int) -> float:
 
 
 def _preprocess(image_processor: CLIPImageProcessor, images: np.ndarray) -> Tensor:
-    """Do what the image processor does to a 64-pixel image, [B, 64, 64, 3] bytes, but for the resizing to itself."""
+    """Do what the image processor does to a 60-pixel image, [B, 60, 60, 3] bytes, but for the resizing to itself."""
     mean, deviation = torch.tensor(image_processor.image_mean), torch.tensor(image_processor.image_std)
     levels = torch.from_numpy(images).float().div_(255)
     return levels.sub_(mean).div_(deviation).permute(0, 3, 1, 2).contiguous()
@@ -185,10 +188,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--art", type=Path, required=True, help="folder holding the unpacked emoji-datasource packages")
     parser.add_argument("-o", "--output", type=Path, required=True, help="folder for scenes, checkpoint and model")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the output folder")
-    parser.add_argument("--steps", type=int, default=2600)
-    parser.add_argument("--every", type=int, default=200, help="steps between checkpoints and validations")
+    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--every", type=int, default=500, help="steps between checkpoints and validations")
     parser.add_argument("--batch", type=int, default=64, help="tuples in a batch: twice as many images")
-    parser.add_argument("--tuples", type=int, default=30_000, help="training tuples to render")
+    parser.add_argument("--tuples", type=int, default=40_000, help="training tuples to render")
     parser.add_argument("--rate", type=float, default=1e-3, help="highest learning rate")
     parser.add_argument("--threads", type=int, default=2)
     return parser.parse_args()
