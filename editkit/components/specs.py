@@ -275,6 +275,9 @@ class EvalSpec(Spec):
     """Whether matched controls of a patch are measured unless the user says otherwise."""
     wrecks: bool = False
     """Whether ruined models are measured with the controls, since ruin alone can score well by it."""
+    filter: bool = False
+    """Whether a linear filter on the base's embeddings is measured with the controls: what no edit at all can do.
+    Hits must then depend on the order of similarities alone."""
     judges: Literal["", "text", "image"] = ""
     """What it has judged, by the judges that the user chooses; empty: nothing."""
     folder: bool = False
@@ -291,9 +294,9 @@ class EvalSpec(Spec):
 
     def __post_init__(self) -> None:
         """Refuse what would be ignored."""
-        of_model, of_embeddings = ("judges", "folder"), ("weights", "columns", "beside")
+        of_model, of_embeddings = ("judges", "folder"), ("weights", "columns", "beside", "filter")
         useless: tuple[str, ...] = of_model if self.form == "embeddings" else of_embeddings
-        for name in (*useless, *(("columns", "beside") if self.data == "classes" else ())):
+        for name in (*useless, *(("columns", "beside", "filter") if self.data == "classes" else ())):
             if getattr(self, name):
                 what = f"one of {self.data}, by {self.form}"
                 raise ValueError(f"evaluation '{self.name}' has `{name}`, but {what}, has no use for it")

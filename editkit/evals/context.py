@@ -124,7 +124,7 @@ class EvaluationContext:
         add_facts(report, self.spec, beside or {})
         if isinstance(self.data, TupleSet):
             report["warnings"] += warn_of_overlap(self.data, self.digests, calibrated_tuples(self.patches))
-        report["notes"] = list(self.files.notes)
+        report["notes"] = [*self.files.notes, *report.get("notes", ())]
         options, device = self.choice.options, device or self.device
         report["run"] = describe_run(self.recipe, self.files, self.identity, self.patches, options, device)
         judges = [self.host.resolve(JudgeSpec, judge.name) for judge in self.judges]

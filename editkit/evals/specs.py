@@ -20,6 +20,7 @@ EVALUATIONS = [
         title="SafeGround",
         metrics=metrics.SAFEGROUND,
         wrecks=True,
+        filter=True,
         # what an edit must not cost
         beside=(
             Beside(evaluation="retrieval", options={"ks": (1,), "directions": ("Ts-Vs", "Vs-Ts")}),
@@ -35,6 +36,7 @@ EVALUATIONS = [
         title="Retrieval, R@k",
         metrics=metrics.RETRIEVAL,
         columns=True,
+        filter=True,
         beside=(ACCURACY,),
     ),
     EvalSpec(
