@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import done
-from models import table, tiny_clip
+from models import tiny_clip
 from report_samples import N, hits, measured
 from rich.console import Console
+from split_tables import two_splits
 
 from editkit.evals.statistics import change_of, rate_of
 from editkit.reports.read import read_report
@@ -26,12 +27,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model, tables of two splits, and edits of both towers and of one, made from the first split."""
     root = tmp_path_factory.mktemp("stage")
     tiny_clip(root / "model")
-    for split, source, count in (("train", "calibration", 14), ("test", "test", 8)):
-        table(root / split, count, split=source)
-        rows = [json.loads(line) for line in (root / split / "t.jsonl").read_text().splitlines()]
-        for row in rows:
-            row |= {key: f"{split}/{row[key]}" for key in ("safe_image", "unsafe_image")}
-        (root / f"t-{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    two_splits(root, train=14, test=8)
     for name, flags in (("both", ()), ("words", ("--target", "text:attn.out")), ("few", ("--limit", 12))):
         done("edit", *common(root), "--tau", 0.3, *flags, "-o", root / name)
     return root

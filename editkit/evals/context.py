@@ -14,6 +14,7 @@ from editkit.components.protocols import Adapter, ModelFiles
 from editkit.components.specs import EvalSpec, JudgeSpec
 from editkit.data.protocol import AnyData
 from editkit.data.tuples import LeftOut, TupleSet
+from editkit.evals.encoder import Encoder
 from editkit.evals.judges.panel import Chosen
 from editkit.evals.provenance import describe_run
 from editkit.evals.report import Chance, add_facts
@@ -84,6 +85,11 @@ class EvaluationContext:
         """What the base's outputs depend on."""
         compute = self.recipe.compute
         return identify_model(self.adapter, self.files, self.identity, compute, self.device, self.host)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """What embeds the data with every variant; the model is loaded when the cache does not have something."""
+        return Encoder(self.adapter, self.files, self.model_identity, self.recipe.compute, self.device, self.stage)
 
     def report(
         self,

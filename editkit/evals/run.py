@@ -75,9 +75,7 @@ def _with_controls(spec: EvalSpec, asked: Request) -> bool:
 def _from_embeddings(context: EvaluationContext, asked: Request) -> Report:
     """Measure by embeddings of all variants from one pass over the data."""
     recipe = context.recipe
-    encoder = Encoder(
-        context.adapter, context.files, context.model_identity, recipe.compute, context.device, context.stage
-    )
+    encoder = context.encoder
     own = Prepared.of(context.choice)
     others: dict[str, EvalSpec] = {}
     if isinstance(context.data, TupleSet):
