@@ -136,6 +136,13 @@ def test_the_verdict_compares_an_edit_with_the_filter(edit: int, filtered: int, 
     assert next(sentence for sentence in told if "the linear filter: GS" in sentence).startswith(said)
 
 
+def test_a_gain_is_told_with_what_edit_and_filter_differ_by_in_knowledge() -> None:
+    made = with_filter(60, 20)
+    made["filter"]["edits"][0]["difference"]["Ts-Vs"] = change_of(hits(70), hits(50))
+    told = next(sentence for sentence in verdict(made) if "the linear filter: GS" in sentence)
+    assert "; in knowledge, edit minus filter: Ts-Vs -25.0 [" in told
+
+
 def test_without_a_filter_nothing_is_told_of_one() -> None:
     assert not any("filter" in sentence for sentence in verdict(measured()))
 

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.text import Text
 
 from editkit.components.metric import Metric
-from editkit.reports.facts import ENOUGH, LEVEL, Facts, gain, primary
-from editkit.reports.numbers import per_cent, rate_text, with_p
+from editkit.reports.facts import ENOUGH, LEVEL, Facts, gain, knowledge, primary
+from editkit.reports.numbers import change_text, per_cent, rate_text, with_p
 from editkit.reports.schema import Detection, FilterFacts, Report, Row
 from editkit.reports.terminal import Column, print_table
 
@@ -77,7 +77,10 @@ def against_filter(report: Report, facts: Facts, model: Row) -> list[str]:
         gained = gain(change, metric)
         more = "does not measurably gain more than" if change["p"] >= LEVEL else "gains less than"
         more = "gains more than" if change["p"] < LEVEL and gained["value"] > 0 else more
-        return [f"{more} the linear filter: {metric.name} {with_p(change)}."]
+        known = [name for name in knowledge(facts, model) if name in edit["difference"]]
+        kept = ", ".join(f"{name} {change_text(edit['difference'][name])}" for name in known)
+        told = f"; in knowledge, edit minus filter: {kept}" if kept else ""
+        return [f"{more} the linear filter: {metric.name} {with_p(change)}{told}."]
     return []
 
 
