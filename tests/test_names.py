@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1] / "editkit"
 IMPLEMENTATIONS = (
     *("methods", "builtins.py", "data/zeroshot", "data/visu.py", "data/pairs.py", "data/classes.py"),
     *("evals/safeground.py", "evals/retrieval.py", "evals/zeroshot.py", "evals/captions", "evals/judges"),
+    "evals/restoration",
 )
 """What a component is made of may know its own name; of all other modules the core consists."""
 NAMES = {

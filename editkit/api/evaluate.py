@@ -37,7 +37,7 @@ def evaluate(
     """Evaluate a model, patches of it and their controls; the result is the JSON object `editkit.eval/1`.
 
     Args:
-        evaluation: `safeground`, `retrieval`, `zeroshot`, `captioning`, or any registered one.
+        evaluation: `safeground`, `retrieval`, `zeroshot`, `restoration`, `captioning`, or any registered one.
         controls: whether each patch's matched controls are measured; None: as the evaluation does by default.
         knowledge: the class set measured beside tuples, NAME or NAME:PATH, or "none".
         judges: of an evaluation that has something judged: NAME or LABEL=NAME.

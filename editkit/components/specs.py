@@ -1,7 +1,7 @@
 """What a plugin says about its components: typed, frozen, and importable without torch.
 
-A spec names its implementation as a dotted string, so that listing components never imports
-them; its `options` model is a real class, so that a recipe is validated before anything heavy loads.
+A spec names its implementation as a dotted string, so that listing components never imports them; its `options` model
+is a real class, so that a recipe is validated before anything heavy loads.
 """
 
 from __future__ import annotations
@@ -275,6 +275,8 @@ class EvalSpec(Spec):
     """Whether matched controls of a patch are measured unless the user says otherwise."""
     wrecks: bool = False
     """Whether ruined models are measured with the controls, since ruin alone can score well by it."""
+    filter: bool = False
+    """Whether a linear filter is measured with the controls; hits must depend on the order of similarities alone."""
     judges: Literal["", "text", "image"] = ""
     """What it has judged, by the judges that the user chooses; empty: nothing."""
     folder: bool = False
@@ -282,8 +284,7 @@ class EvalSpec(Spec):
     recipe: Mapping[str, Any] = field(default_factory=dict)
     """Its defaults, recipe values by dotted path: `{"compute.batch_size": 8}`."""
     table: str = ""
-    """What prints its reports, "package.module:function" of a report and a rich console; empty: editkit's tables and
-    verdict."""
+    """What prints its reports, "package.module:function" of a report and a rich console; empty: editkit's own."""
     description: str = ""
     """What `eval NAME --help` says; empty: the summary."""
     example: str = ""
@@ -291,12 +292,11 @@ class EvalSpec(Spec):
 
     def __post_init__(self) -> None:
         """Refuse what would be ignored."""
-        of_model, of_embeddings = ("judges", "folder"), ("weights", "columns", "beside")
-        useless: tuple[str, ...] = of_model if self.form == "embeddings" else of_embeddings
-        for name in (*useless, *(("columns", "beside") if self.data == "classes" else ())):
+        of_tuples = ("columns", "beside", "filter")
+        useless = ("judges", "folder") if self.form == "embeddings" else ("weights", *of_tuples)
+        for name in (*useless, *(of_tuples if self.data == "classes" else ())):
             if getattr(self, name):
-                what = f"one of {self.data}, by {self.form}"
-                raise ValueError(f"evaluation '{self.name}' has `{name}`, but {what}, has no use for it")
+                raise ValueError(f"evaluation '{self.name}' has `{name}`, of no use to {self.data} by {self.form}")
 
     def load_table(self) -> Any:
         """Import and return what prints its reports.

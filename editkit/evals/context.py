@@ -14,6 +14,7 @@ from editkit.components.protocols import Adapter, ModelFiles
 from editkit.components.specs import EvalSpec, JudgeSpec
 from editkit.data.protocol import AnyData
 from editkit.data.tuples import LeftOut, TupleSet
+from editkit.evals.encoder import Encoder
 from editkit.evals.judges.panel import Chosen
 from editkit.evals.provenance import describe_run
 from editkit.evals.report import Chance, add_facts
@@ -85,6 +86,11 @@ class EvaluationContext:
         compute = self.recipe.compute
         return identify_model(self.adapter, self.files, self.identity, compute, self.device, self.host)
 
+    @cached_property
+    def encoder(self) -> Encoder:
+        """What embeds the data with every variant; the model is loaded when the cache does not have something."""
+        return Encoder(self.adapter, self.files, self.model_identity, self.recipe.compute, self.device, self.stage)
+
     def report(
         self,
         *,
@@ -124,7 +130,7 @@ class EvaluationContext:
         add_facts(report, self.spec, beside or {})
         if isinstance(self.data, TupleSet):
             report["warnings"] += warn_of_overlap(self.data, self.digests, calibrated_tuples(self.patches))
-        report["notes"] = list(self.files.notes)
+        report["notes"] = [*self.files.notes, *report.get("notes", ())]
         options, device = self.choice.options, device or self.device
         report["run"] = describe_run(self.recipe, self.files, self.identity, self.patches, options, device)
         judges = [self.host.resolve(JudgeSpec, judge.name) for judge in self.judges]

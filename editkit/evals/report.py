@@ -179,6 +179,7 @@ def _correct(facts: Facts, report: Report) -> None:
             families[row["name"], row["patch"]] += row["difference"].values()
     parts = report.get("apart", {}).values()
     apart = [others(row) for part in parts for row in (*part["models"], *part["controls"])]
+    apart += [others(report["filter"]["model"])] if "filter" in report else []
     for family in (*families.values(), *apart):
         for change, corrected in zip(family, holm([change["p"] for change in family]), strict=True):
             change["holm"] = corrected

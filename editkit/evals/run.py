@@ -6,6 +6,7 @@ from editkit.components.host import Host
 from editkit.components.specs import EvalSpec
 from editkit.data.tuples import TupleSet
 from editkit.data.zeroshot.sets import ClassSets
+from editkit.errors import DataError
 from editkit.evals.context import Evaluated, EvaluationContext
 from editkit.evals.encoder import Encoder
 from editkit.evals.items import knowledge_set, load_items
@@ -14,6 +15,7 @@ from editkit.evals.prepared import Prepared, prepare_beside
 from editkit.evals.report import build_report
 from editkit.evals.request import Request, require_sense, take_apart
 from editkit.evals.run_classes import measure_classes
+from editkit.evals.run_filter import filter_facts, fit_filter
 from editkit.evals.run_sets import run_benchmark
 from editkit.evals.run_tuples import embed_tuples, measure_tuples
 from editkit.evals.subjects import evaluated_variants, evaluation_recipe, parts_of
@@ -73,9 +75,7 @@ def _with_controls(spec: EvalSpec, asked: Request) -> bool:
 def _from_embeddings(context: EvaluationContext, asked: Request) -> Report:
     """Measure by embeddings of all variants from one pass over the data."""
     recipe = context.recipe
-    encoder = Encoder(
-        context.adapter, context.files, context.model_identity, recipe.compute, context.device, context.stage
-    )
+    encoder = context.encoder
     own = Prepared.of(context.choice)
     others: dict[str, EvalSpec] = {}
     if isinstance(context.data, TupleSet):
@@ -97,18 +97,29 @@ def _of_tuples(
     of_classes = [one for one in beside if one.spec.data == "classes"]
     images = knowledge_set(context.recipe, asked.knowledge, context.host) if of_classes else None
     skip, variants = context.recipe.skips_bad_items, [*context.variants]
+    fitted, notes = None, []
     if context.patches and _with_controls(own.spec, asked):
         variants += parts_of(context.variants, encoder)
         edits = (variant.name for variant in context.variants[1:] if not variant.is_control)
         named = [(name, patch) for name, (_, patch) in zip(edits, context.patches, strict=True)]
         variants += wreck_variants(named, context.adapter, context.files) if own.spec.wrecks else []
+        if own.spec.filter:
+            try:
+                fitted = fit_filter(context, encoder)
+            except DataError as error:
+                notes = [f"No linear filter was fitted: {error.problem}"]
     tuples = embed_tuples(context.tuples, variants, encoder, context.digests, skip_unreadable=skip)
-    first, *others = measure_tuples(tuples, [own, *of_tuples], variants, asked.similarities)
+    first, *others = measure_tuples(tuples, [own, *of_tuples], variants, asked.similarities, fitted)
     measured = list(zip(of_tuples, others, strict=True))
     if images is not None:
         for one in of_classes:
-            found = measure_classes(one, images, variants, encoder, tuples.seen, skip_unreadable=skip)
+            found = measure_classes(one, images, variants, encoder, tuples.seen, skip_unreadable=skip, fitted=fitted)
             measured.append((one, found))
     base = variants[0].name
     specs = {metric: one.spec for one, found in measured for metric in found.hits[base]}
-    return build_report(context.name, variants, first, [found for _, found in measured]), specs
+    others = [found for _, found in measured]
+    report = build_report(context.name, variants, first, others)
+    if fitted is not None:
+        report["filter"] = filter_facts(fitted, context.name, variants, tuples, first, others)
+    report["notes"] = notes
+    return report, specs

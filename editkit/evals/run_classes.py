@@ -12,6 +12,7 @@ from editkit.data.digests import image_digests
 from editkit.data.tuples import LeftOut, refuse_if_most_are_missing
 from editkit.evals.embeddings import Bools, ClassEmbeddings, Floats
 from editkit.evals.encoder import Embedded, Encoder
+from editkit.evals.linear_filter import FilteredBase
 from editkit.evals.prepared import Prepared
 from editkit.evals.report import Measured
 from editkit.models.batches import pass_over, refuse_unreadable
@@ -40,8 +41,11 @@ def measure_classes(
     seen: Seen = NOTHING_SEEN,
     *,
     skip_unreadable: bool,
+    fitted: FilteredBase | None = None,
 ) -> Measured:
     """Measure variants on one set; an image that occurs several times, or in `seen`, is embedded once.
+
+    An image that a filter hides is missed by the base with this filter.
 
     Raises:
         EditkitError: the model or an image cannot be used.
@@ -75,6 +79,9 @@ def measure_classes(
         together = np.concatenate([values.reshape(-1, values.shape[-1]) for values in embedded])  # [n, D]
         embeddings = ClassEmbeddings(together[rows], prompts[variant.name], labels, data.classes, ids)
         hits[variant.name] = evaluation.hits(embeddings)
+        if fitted is not None and variant.name == fitted.base:
+            shown = fitted.found(embeddings.images)
+            hits[fitted.name] = {metric: hit & shown for metric, hit in hits[variant.name].items()}
     found = Measured(
         data=DataFacts(name=data.name, fingerprint=data.fingerprint_with(hashes), n=len(kept)),
         hits=hits,

@@ -11,6 +11,7 @@ from editkit.data.digests import image_digests
 from editkit.data.tuples import Item, LeftOut, TupleSet, refuse_if_most_are_missing
 from editkit.evals.embeddings import Bools, TupleEmbeddings
 from editkit.evals.encoder import Embedded, Encoder
+from editkit.evals.linear_filter import FilteredBase
 from editkit.evals.prepared import Prepared
 from editkit.evals.report import Measured
 from editkit.evals.run_classes import Seen
@@ -88,8 +89,9 @@ def measure_tuples(
     evaluations: Sequence[Prepared],
     variants: Sequence[Variant],
     similarities: Path | None = None,
+    fitted: FilteredBase | None = None,
 ) -> list[Measured]:
-    """Return what each evaluation measured of every variant.
+    """Return what each evaluation measured of every variant, and of the base with what a filter flags hidden.
 
     Args:
         similarities: a new Parquet file, a row for each tuple and variant, by the first evaluation.
@@ -103,6 +105,9 @@ def measure_tuples(
             if file is not None and variant.is_shown:
                 columns = evaluations[0].evaluation.columns(embeddings) if evaluations[0].spec.columns else {}
                 file.write(variant, embeddings, {**hits[0][variant.name], **columns})
+    if fitted is not None:
+        for found, prepared in zip(hits, evaluations, strict=True):
+            found[fitted.name] = prepared.evaluation.hits(fitted.hide(tuples.of(fitted.base)))
     # of the data, whatever the variant
     return [_measured(tuples, prepared, found, embeddings) for prepared, found in zip(evaluations, hits, strict=True)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from editkit.components.specs import Beside, EvalSpec
 from editkit.evals.captions.options import CaptioningOptions
 from editkit.evals.options import RetrievalOptions
+from editkit.evals.restoration.options import RestorationOptions
 from editkit.methods.references import UWM
 from editkit.reports import metrics
 
@@ -20,6 +21,7 @@ EVALUATIONS = [
         title="SafeGround",
         metrics=metrics.SAFEGROUND,
         wrecks=True,
+        filter=True,
         # what an edit must not cost
         beside=(
             Beside(evaluation="retrieval", options={"ks": (1,), "directions": ("Ts-Vs", "Vs-Ts")}),
@@ -35,6 +37,7 @@ EVALUATIONS = [
         title="Retrieval, R@k",
         metrics=metrics.RETRIEVAL,
         columns=True,
+        filter=True,
         beside=(ACCURACY,),
     ),
     EvalSpec(
@@ -46,6 +49,18 @@ EVALUATIONS = [
         metrics=metrics.ZEROSHOT,
         weights=True,
         recipe={"data.name": "demo-objects"},
+    ),
+    EvalSpec(
+        name="restoration",
+        summary="what an edit leaves in embeddings, and how many pairs undo it",
+        target="editkit.evals.restoration.evaluation:Restoration",
+        options=RestorationOptions,
+        form="model",
+        title="Restoration",
+        metrics=metrics.RESTORATION,
+        controls=False,
+        table="editkit.evals.restoration.table:render",
+        description="Probe the embeddings of a model and of edits of it, and attack them with a few pairs.",
     ),
     EvalSpec(
         name="captioning",

@@ -93,6 +93,18 @@ ZEROSHOT = (
     _accuracy("mean_per_class", "mean per class", hub="balanced_accuracy", clip_benchmark="mean_per_class_recall"),
 )
 
+RESTORATION = (
+    Metric(name="1-P_u^t", better="less", about="safety", headline=True),
+    Metric(name="Tu-Vu", better="less", about="safety", headline=True),
+    Metric(name="unsafe:*:AUC", better="less", headline=True, group="unsafe"),
+    Metric(name="unsafe:*:accuracy", better="less", group="unsafe"),
+    Metric(name="concept:*:AUC", better="less", group="concept"),
+    Metric(name="concept:*:accuracy", better="less", group="concept"),
+    Metric(name="GS", about="safety"),
+    Metric(name="Ts-Vs", about="knowledge", headline=True),
+)
+"""What a linear probe reads in embeddings, and what unsafe captions find in them."""
+
 JUDGED = (
     Metric(name="*:pct_NSFW:*", better="less", about="safety", headline=True, column="pct_NSFW"),
     Metric(name="*:score:*", better="less", about="safety", column="Toxicity"),

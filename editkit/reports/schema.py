@@ -123,6 +123,44 @@ class DataFacts(TypedDict):
 
 
 @with_config(_FORM)
+class Detection(TypedDict):
+    """How many of the evaluated items of one modality something flags."""
+
+    detected: Ordered
+    """Of the unsafe ones."""
+    false_positives: Ordered
+    """Of the safe ones."""
+
+
+@with_config(_FORM)
+class FilteredEdit(TypedDict):
+    """An edit beside the linear filter."""
+
+    name: str
+    """As its row in `models`."""
+    patch: str | None
+    difference: dict[str, OrderedDifference]
+    """Its metrics minus those of the filter."""
+    detection: dict[str, Detection]
+    """By modality that it moves: items that it moves further than 99 % of the safe calibration items."""
+
+
+@with_config(_FORM)
+class FilterFacts(TypedDict):
+    """A linear filter on the base's embeddings, which hides what it flags; and the edits beside it."""
+
+    model: Row
+    """The base with this filter, against the base."""
+    calibration: DataFacts
+    """The pairs that it was fitted to."""
+    shrinkage: dict[str, float]
+    """By modality: of its covariance towards a multiple of the identity, from 0 to 1."""
+    detection: dict[str, Detection]
+    """By modality: what it flags, more than 1 % of the safe calibration items never."""
+    edits: list[FilteredEdit]
+
+
+@with_config(_FORM)
 class HubFacts(TypedDict):
     """What the Hub's model-index calls a metric."""
 
@@ -260,10 +298,12 @@ class Report(TypedDict):
     """By tower: the edits of both, and their controls, one tower at a time."""
     wrecked: NotRequired[list[Row]]
     """The model destroyed on purpose: weights drawn anew at the sites of each edit, and everywhere."""
+    filter: NotRequired[FilterFacts]
+    """What a linear filter does without any edit."""
     left_out: list[Omission]
     warnings: list[str]
     notes: NotRequired[list[str]]
-    """How the model was found, where that is not plain."""
+    """How the model was found, where that is not plain, and what could not be measured."""
     beside: NotRequired[dict[str, DataFacts]]
     """The data of those metrics that were measured on other items than `data`."""
     run: NotRequired[RunFacts]

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from editkit.components.metric import Metric
 from editkit.reports.changes import Comparison, legend, print_comparisons, print_notes, style_of
+from editkit.reports.detection import print_detection
 from editkit.reports.facts import Facts, best_of, compared, controls_of, facts_of, less_is_better, title_of
 from editkit.reports.numbers import per_cent, rate_text
 from editkit.reports.schema import Report, Row
@@ -36,6 +37,7 @@ def render(report: Report, console: Console, *, by_concept: bool = False, every_
         console.print(less, style="dim", markup=False)
     chance = _chance_rows(report, facts)
     print_blocks(console, _row_names(report, chance), _rate_groups(report, facts, chance))
+    print_detection(report, console)
     metrics = list(base["metrics"]) if every_metric else compared(facts, base)
     if not others:
         told = ", ".join(f"{metric} {rate_text(base['metrics'][metric])}" for metric in metrics)
@@ -58,8 +60,16 @@ def _title(report: Report) -> str:
     return f"{where}{f' ({apart})' if apart else ''}, per cent"
 
 
+def _styled(report: Report) -> list[tuple[Row, str]]:
+    """The rows of models: base, linear filter, edits, controls, each with the style of its name."""
+    base, *edits = report["models"]
+    filters = [report["filter"]["model"]] if "filter" in report else []
+    others = [*((row, "italic") for row in filters), *((row, "") for row in edits)]
+    return [(base, "bold"), *others, *((row, "italic") for row in report["controls"])]
+
+
 def _rows(report: Report) -> list[Row]:
-    return [*report["models"], *report["controls"]]
+    return [row for row, _ in _styled(report)]
 
 
 def _chance_rows(report: Report, facts: Facts) -> Chance:
@@ -76,8 +86,7 @@ def _chance_rows(report: Report, facts: Facts) -> Chance:
 def _row_names(report: Report, chance: Iterable[str]) -> list[Text]:
     return [
         *(Text(label, style="dim") for label in chance),
-        *(Text(row["name"], style="bold" if i == 0 else "") for i, row in enumerate(report["models"])),
-        *(Text(row["name"], style="italic") for row in report["controls"]),
+        *(Text(row["name"], style=style) for row, style in _styled(report)),
     ]
 
 

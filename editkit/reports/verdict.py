@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from editkit.components.metric import Metric
 from editkit.reports.cost import cost
+from editkit.reports.detection import against_filter, filter_alone
 from editkit.reports.facts import (
     ENOUGH,
     Facts,
@@ -40,7 +41,7 @@ def verdict(report: Report, tau: Mapping[str, float] | None = None) -> list[str]
     facts, base = facts_of(report), report["models"][0]
     if len(report["models"]) == 1:
         return _alone(report, facts, base)
-    sentences = []
+    sentences = filter_alone(report, facts)
     for model in report["models"][1:]:
         told = (
             _changed(report, facts, base, model)
@@ -48,6 +49,7 @@ def verdict(report: Report, tau: Mapping[str, float] | None = None) -> list[str]
             else ["not compared with the base by any metric."]
         )
         told += _apart(report, facts, model)
+        told += against_filter(report, facts, model)
         if any(map(measurable, model["difference"].values())):
             told += cost(report, facts, base, model)
         elif model["patch"] and _enough(model):
