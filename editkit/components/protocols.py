@@ -138,7 +138,7 @@ class ManipulationContext:
 
     seed: int = 0
     moments: Mapping[Site, Moments] = field(default_factory=dict)
-    """Of the sites' inputs on the calibration pairs ("mean-inputs", "second-moments")."""
+    """Of the sites' inputs on the calibration pairs ("mean-inputs", "second-moments") and on what is preserved."""
     own_modality: EmbeddingMoments | None = None
     """This tower's embeddings of the calibration tuples, of the unedited model ("embeddings", at `proj` sites)."""
     other_modality: EmbeddingMoments | None = None

@@ -18,7 +18,7 @@ from editkit.components.metric import Metric
 from editkit.components.site import Role, Site
 from editkit.errors import PluginError, one_line
 
-Need = Literal["mean-inputs", "second-moments", "embeddings"]
+Need = Literal["mean-inputs", "second-moments", "embeddings", "preserved"]
 
 Axis = Literal["", "inputs", "outputs"]
 
@@ -162,7 +162,8 @@ class ManipulatorSpec(Spec):
     """Gives chosen weights their new values; `needs` are the statistics of pairs that the engine streams.
 
     "mean-inputs": means of a site's inputs on safe and on unsafe samples; "second-moments": these, and the second
-    moments; "embeddings": what both modalities' embeddings look like, at `proj` sites.
+    moments; "embeddings": what both modalities' embeddings look like, at `proj` sites; "preserved": the second moment
+    of inputs on what the recipe preserves, where it preserves anything that the tower sees.
     """
 
     kind = "manipulator"
@@ -171,6 +172,8 @@ class ManipulatorSpec(Spec):
     """On any selected weights, on whole input columns only, or on whole sites: then nothing is scored or selected."""
     role: Role = ""
     """The role of the sites it is meant for, in place of the adapter's default targets ("proj")."""
+    preserve: tuple[str, ...] = ()
+    """What it preserves unless the recipe says otherwise: "words", or data as NAME or NAME:PATH."""
     other_scorers: Callable[[Any], Asked] = _asks_for_nothing
     """Scorers whose scores it looks at: `context.other_scores`."""
     other_checkpoint: Callable[[Any], str | None] = lambda options: None

@@ -7,6 +7,7 @@ over the data for each group. A sequential fit sees each group on the model with
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from editkit.components.statistics import EmbeddingMoments, Moments
 from editkit.editing.calibration import pair_batches, usable
 from editkit.editing.input_scores import Scored
 from editkit.editing.moments import describe_embeddings, from_entry, stream_moments, to_entry
+from editkit.editing.preserved_moments import preserved_moments
 from editkit.editing.run import Run
 from editkit.files.bits import to_bits
 from editkit.models.compute import Compute
@@ -33,9 +35,13 @@ def gather(
         edited: tensors by key that earlier groups have changed.
     """
     asked = run.plan.manipulator_needs(tower)
-    moments: Mapping[Site, Moments] = {}
+    moments: dict[Site, Moments] = {}
     if asked & {"mean-inputs", "second-moments"}:
-        moments = _moments(run, tower, sites, edited, second="second-moments" in asked)
+        so_far = _so_far(run, edited if run.plan.is_sequential(tower) else {})
+        moments = _moments(run, tower, sites, so_far, second="second-moments" in asked)
+        if "preserved" in asked:
+            for site, preserved in preserved_moments(run, tower, sites, so_far).items():
+                moments[site] = replace(moments[site], preserved=preserved)
     look = "embeddings" in asked and any(site.role == "proj" for site in sites)  # elsewhere towers share no space
     return ManipulationContext(
         seed=run.plan.recipe.calibration.seed,
@@ -47,11 +53,8 @@ def gather(
     )
 
 
-def _moments(
-    run: Run, tower: Tower, sites: Sequence[Site], edited: Mapping[str, Tensor], *, second: bool
-) -> dict[Site, Moments]:
+def _moments(run: Run, tower: Tower, sites: Sequence[Site], so_far: Variant, *, second: bool) -> dict[Site, Moments]:
     """Return the moments of sites: those that are kept, and of the others those of one pass over the data."""
-    so_far = _so_far(run, edited if run.plan.is_sequential(tower) else {})
     edit = so_far.digest(list(so_far.changes))
     identities = run.identities.moments(sites, second=second, edited=edit)
     found: dict[Site, Moments] = {}

@@ -115,6 +115,11 @@ def describe_edit(run: Run, sites: Sequence[Mapping[str, Any]]) -> dict[str, Any
             "tuples": list(plan.data.digests(run.digests)),
             "left_out": [{"id": entry.id, "reason": entry.reason} for entry in plan.data.left_out],
         }
+    if plan.preserved:
+        record["preserved"] = {
+            **plan.preserved.describe(),
+            "fingerprint": plan.preserved.fingerprint(run.digests),
+        }
     return record
 
 
@@ -125,6 +130,7 @@ def _components(plan: Plan) -> Iterator[Spec]:
         yield from (choice.spec for choice in (*plan.scorers(tower).values(), part.selector, part.manipulator))
     if plan.data is not None:
         yield plan.recipe.data.spec
+        yield from (choice.spec for choice in plan.recipe.preserve.values() if choice is not None)
     yield plan.host.family_of(plan.adapter)
 
 

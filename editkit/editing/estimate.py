@@ -66,4 +66,13 @@ def _streams_moments(plan: Plan, tower: Tower) -> bool:
 
 
 def _moments_size(plan: Plan, site: Site) -> int:
-    return memory_of(site, second="second-moments" in plan.manipulator_needs(site.tower))
+    return memory_of(
+        site,
+        second="second-moments" in plan.manipulator_needs(site.tower),
+        preserved=preserves(plan, site.tower),
+    )
+
+
+def preserves(plan: Plan, tower: Tower) -> bool:
+    """Whether the statistics of a tower's sites include those of preserved items."""
+    return "preserved" in plan.manipulator_needs(tower) and bool(plan.preserved.of(tower))

@@ -16,6 +16,7 @@ from editkit.models.identity import (
     EmbeddingIdentity,
     ModelIdentity,
     MomentsIdentity,
+    PreservedIdentity,
     ScoreIdentity,
     content_of_images,
     content_of_texts,
@@ -58,6 +59,14 @@ class Identities:
             site: MomentsIdentity(self.model, data, self._tokens(site.tower), site, second, edited) for site in sites
         }
 
+    def preserved(self, sites: Sequence[Site], *, edited: str = "") -> dict[Site, PreservedIdentity]:
+        """Return the identities of the second moments of sites' inputs on what the plan preserves."""
+        content = {tower: self._preserved_content(tower) for tower in {site.tower for site in sites}}
+        return {
+            site: PreservedIdentity(self.model, content[site.tower], self._tokens(site.tower), site, edited)
+            for site in sites
+        }
+
     def embeddings(self, tower: Tower) -> EmbeddingIdentity:
         """Return the identity of the embeddings that one tower makes of all tuples with both modalities."""
         items = paired(self.data, self.plan.recipe.calibration.seed, Dropped())
@@ -69,6 +78,12 @@ class Identities:
         safe, unsafe = [item.safe_image for item in items], [item.unsafe_image for item in items]
         hashes = [image_digests(images, self.digests) for images in (safe, unsafe)]
         return content_of_images(list(zip(*hashes, strict=True)))
+
+    def _preserved_content(self, tower: Tower) -> str:
+        preserved = self.plan.preserved
+        if tower == "text":
+            return content_of_texts([(text,) for text in preserved.texts])
+        return content_of_images([(digest,) for digest in image_digests(preserved.images, self.digests)])
 
     def _tokens(self, tower: Tower) -> str:
         return self.plan.recipe.calibration.tokens if tower == "text" else "all"

@@ -24,16 +24,23 @@ from editkit.models.site_tensors import live_weight
 FLOAT64 = 8
 
 
-def memory_of(site: Site, *, second: bool) -> int:
-    """Return how many bytes a site's moments take while they are streamed."""
+def memory_of(site: Site, *, second: bool, preserved: bool = False) -> int:
+    """Return how many bytes a site's moments take while they are streamed, with those of preserved items or without."""
     outputs, inputs = site.shape
-    return FLOAT64 * (2 * inputs + (3 * inputs**2 + outputs * inputs if second else 0))
+    return FLOAT64 * (2 * inputs + (3 * inputs**2 + outputs * inputs if second else 0)) + preserved_size(
+        site, preserved
+    )
 
 
 def entry_size(site: Site, *, second: bool) -> int:
     """Return how many bytes a site's moments take in the cache."""
     inputs = site.shape[1]
     return FLOAT64 * (2 * inputs + (3 * inputs**2 if second else 0))
+
+
+def preserved_size(site: Site, preserved: bool = True) -> int:
+    """Return how many bytes the second moment of a site's inputs on preserved items takes; 0 where there is none."""
+    return FLOAT64 * site.shape[1] ** 2 if preserved else 0
 
 
 def stream_moments(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import cast
 
@@ -117,5 +117,6 @@ class Case:
         safe, unsafe = (torch.randn(SAMPLES, INPUTS, generator=draw) + shift for shift in (0.0, 0.5))
         whole = moments_of(weight, safe, unsafe)
         if "second-moments" in self.spec.needs:
-            return {site: whole}
+            rows = torch.randn(SAMPLES, INPUTS, generator=draw).double() if "preserved" in self.spec.needs else None
+            return {site: whole if rows is None else replace(whole, preserved=rows.T @ rows / SAMPLES)}
         return {site: Moments(whole.pairs, whole.safe, whole.unsafe)} if "mean-inputs" in self.spec.needs else {}

@@ -56,11 +56,12 @@ class PairFitOptions(Options):
     """Options of `redirect`."""
 
     preserve: NotNegative = Field(1.0, description="b: weight of leaving outputs on safe inputs as they are")
+    preserve_weight: NotNegative = Field(1.0, description="p: weight of leaving outputs on preserved items as they are")
     ridge: Annotated[FiniteFloat, Field(gt=0)] | None = Field(
         None, description="l: weight of a small change, in trace / I (larger for fewer pairs: 0.0125 (I / pairs)^1.5)"
     )
     null_space: Annotated[FiniteFloat, Field(gt=0, lt=1)] | None = Field(
-        None, description="change only input directions that hold at most this share of the safe inputs' energy"
+        None, description="change only input directions that hold at most this share of the energy of what should stay"
     )
     order: Literal["together", "sequential"] = Field(
         "together", description="fit all sites on the unedited model, or each on the model with earlier sites edited"
