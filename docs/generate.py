@@ -54,6 +54,9 @@ CHANGES = {
     "blend": "W' = (1 - lambda) W + lambda W_other on S",
     "mean-ablate": "W'[:,i] = 0 and b' = b + sum of W[:,i] m_s[i], over the columns i of S",
     "project": "W' = W - beta r r^T W and b' = b - beta r r^T b, with r = W (m_u - m_s) made a unit vector",
+    "leace": "W' = W - d a^T W / (a^T d) and b' = b + d a^T W m / (a^T d), with a = S^+ d, S and d of outputs",
+    "inlp": "W' = P W and b' = P b, with P = I - sum of w_k w_k^T, w_k the least-squares classifier of round k",
+    "null-space": "W' = W - W R R^T, with R of most unsafe energy in the null space of Z_ss + Z_pp",
     "redirect": "W' = W + G A^-1, with G = W (Z_su - Z_uu)",
     "refuse": "W' = W + G A^-1, with G = W ((h - 1) Z_uu + g Z_su) + k m n m_u^T",
 }
@@ -66,6 +69,7 @@ NEEDS = {
 STATISTICS = {
     "mean-inputs": "mean inputs",
     "second-moments": "second moments of inputs",
+    "preserved": "preserved items, if any",
     "embeddings": "both towers' embeddings, at `proj`",
 }
 ACTS_ON = {"weights": "any weights", "units": "whole input columns", "sites": "whole sites"}

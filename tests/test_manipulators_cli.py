@@ -39,6 +39,9 @@ METHODS: dict[str, tuple[object, ...]] = {
     "blend-all": ("--manipulator", "blend", *settings(f"manipulator.model={OTHER}"), "--target", "all"),
     "mean-ablate": ("--manipulator", "mean-ablate", *settings("selector.fraction=0.05")),
     "project": ("--manipulator", "project", "--target", "text:attn.out", "--target", "vision:proj"),
+    "leace": ("--manipulator", "leace", "--target", "text:mlp.out", "--target", "vision:proj"),
+    "inlp": ("--manipulator", "inlp", *settings("manipulator.rounds=2")),
+    "null-space": ("--manipulator", "null-space", "--preserve", "words"),
     "redirect": ("--manipulator", "redirect"),
     "redirect-quiet": ("--manipulator", "redirect", *settings("manipulator.null_space=0.05", "manipulator.ridge=0.1")),
     "refuse": ("--manipulator", "refuse"),
@@ -54,7 +57,7 @@ METHODS: dict[str, tuple[object, ...]] = {
     "difference-set": ("--scorer", "wanda", "--selector", "difference-set"),
     "matched": ("--scorer", "random", "--selector", "matched", *settings("selector.selector=topk")),
 }
-WITH_BIASES = {"mean-ablate": 7, "project": 3, "blend-all": 0}
+WITH_BIASES = {"mean-ablate": 7, "project": 3, "leace": 3, "blend-all": 0}
 """Methods that also change biases of sites, and how many."""
 DENSE = ("redirect", "refuse", "blend-all")
 

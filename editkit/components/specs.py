@@ -159,11 +159,10 @@ class SelectorSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class ManipulatorSpec(Spec):
-    """Gives chosen weights their new values; `needs` are the statistics of pairs that the engine streams.
+    """Gives chosen weights their new values; `needs` are the statistics that the engine streams.
 
-    "mean-inputs": means of a site's inputs on safe and on unsafe samples; "second-moments": these, and the second
-    moments; "embeddings": what both modalities' embeddings look like, at `proj` sites; "preserved": the second moment
-    of inputs on what the recipe preserves, where it preserves anything that the tower sees.
+    "mean-inputs": means of a site's inputs on safe and on unsafe samples; "second-moments": also their second moments;
+    "preserved": those on what the recipe preserves, if it does; "embeddings": of both modalities, at `proj` sites.
     """
 
     kind = "manipulator"

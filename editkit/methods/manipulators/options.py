@@ -52,6 +52,31 @@ class ProjectOptions(Options):
     beta: FiniteFloat = Field(1.0, description="share of the unsafe direction that is taken out of the outputs")
 
 
+class LeaceOptions(Options):
+    """Options of `leace`."""
+
+    of: Literal["outputs", "inputs"] = Field(
+        "outputs", description="which of the site's vectors the concept is erased of"
+    )
+
+
+class InlpOptions(Options):
+    """Options of `inlp`."""
+
+    rounds: Annotated[int, Field(ge=1)] = Field(8, description="r: how many classifiers' directions are taken out")
+
+
+class NullSpaceOptions(Options):
+    """Options of `null-space`."""
+
+    share: Annotated[FiniteFloat, Field(gt=0, lt=1)] = Field(
+        0.01, description="change only input directions that hold at most this share of the energy of what should stay"
+    )
+    energy: Annotated[FiniteFloat, Field(gt=0, le=1)] = Field(
+        0.9, description="share of the unsafe inputs' energy there that is taken out"
+    )
+
+
 class PairFitOptions(Options):
     """Options of `redirect`."""
 

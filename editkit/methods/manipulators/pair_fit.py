@@ -84,14 +84,14 @@ def fit(
         SiteError: no input direction holds so little energy, or the inputs are too near to zero to solve for.
     """
     z_ss, z_uu, _ = second_moments(moments)
-    system, stays = z_uu + preserve * z_ss, z_ss  # [I, I]
+    system = z_uu + preserve * z_ss  # [I, I]
     if moments.preserved is not None:
-        system, stays = system + preserve_weight * moments.preserved, z_ss + moments.preserved
+        system = system + preserve_weight * moments.preserved
     system = system + ridge * system.diagonal().mean() * torch.eye(len(system), dtype=system.dtype)
     if null_space is None:
         step = _divide(gap, system, name)
     else:
-        basis = quiet_directions(stays, null_space, name)  # [I, directions]
+        basis = quiet_directions(what_stays(moments), null_space, name)  # [I, directions]
         step = _divide(gap @ basis, basis.T @ system @ basis, name) @ basis.T
     # not a plain sum, which would turn a weight of -0.0 into 0.0 where there is no step
     return torch.where(step == 0, weight, weight + step)
@@ -107,13 +107,20 @@ def default_ridge(inputs: int, pairs: int) -> float:
     return 0.0125 * math.pow(inputs / pairs, 1.5)
 
 
-def quiet_directions(second_moment: Tensor, share: float, name: str) -> Tensor:
+def what_stays(moments: Moments) -> Tensor:
+    """Return Z_ss + Z_pp, [I, I] float64: of inputs that an edit should leave alone."""
+    z_ss, _, _ = second_moments(moments)
+    return z_ss if moments.preserved is None else z_ss + moments.preserved
+
+
+def quiet_directions(second_moment: Tensor, share: float, name: str, option: str = "null_space") -> Tensor:
     """Return orthonormal columns [I, n]: the directions of least energy that together hold at most `share` of it.
 
     Args:
         second_moment: [I, I] float64, symmetric.
         share: of the trace, above 0 and below 1.
         name: the site's, for errors.
+        option: what the share is called.
 
     Raises:
         SiteError: even the direction of least energy holds more.
@@ -123,9 +130,9 @@ def quiet_directions(second_moment: Tensor, share: float, name: str) -> Tensor:
     count = int((held <= share).sum())
     if count == 0:
         raise SiteError(
-            f"manipulator.null_space = {share:g} leaves no input direction of {name} to change: the least used one "
-            f"holds {float(held[0]):.2g} of the safe inputs' energy.",
-            "Raise manipulator.null_space above that, or leave it out.",
+            f"manipulator.{option} = {share:g} leaves no input direction of {name} to change: the least used one "
+            f"holds {float(held[0]):.2g} of the energy of what should stay.",
+            f"Raise manipulator.{option} above that" + (", or leave it out." if option == "null_space" else "."),
         )
     quiet: Tensor = directions[:, :count]
     return quiet
