@@ -6,7 +6,7 @@ them; its `options` model is a real class, so that a recipe is validated before 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -19,8 +19,8 @@ from editkit.components.site import Role, Site
 from editkit.errors import PluginError, one_line
 
 Need = Literal["mean-inputs", "second-moments", "embeddings", "preserved"]
-
 Axis = Literal["", "inputs", "outputs"]
+Twins = Literal["own", "nearest"]
 
 API_VERSION = 1
 """The version of specs, hooks and protocols in this release: a plugin that names another one is not let in."""
@@ -168,17 +168,19 @@ class ManipulatorSpec(Spec):
     kind = "manipulator"
     needs: frozenset[Need] = field(default_factory=frozenset)
     acts_on: Literal["weights", "units", "sites"] = "weights"
-    """On any selected weights, on whole input columns only, or on whole sites: then nothing is scored or selected."""
+    """On any selected weights, whole input columns, or whole sites: then nothing is scored or selected."""
     role: Role = ""
     """The role of the sites it is meant for, in place of the adapter's default targets ("proj")."""
     preserve: tuple[str, ...] = ()
-    """What it preserves unless the recipe says otherwise: "words", or data as NAME or NAME:PATH."""
+    """What it preserves by default: "words", or data as NAME or NAME:PATH."""
     other_scorers: Callable[[Any], Asked] = _asks_for_nothing
     """Scorers whose scores it looks at: `context.other_scores`."""
     other_checkpoint: Callable[[Any], str | None] = lambda options: None
     """A folder or hub id whose weights it looks at: `context.other_weights`."""
     sequential: Callable[[Any], bool] = lambda options: False
     """Whether each site is fitted on the model with the sites before it edited."""
+    twins: Callable[[Any], Twins] = lambda options: "own"
+    """The safe items in the cross moments: the tuples' own, or the nearest to each unsafe item."""
     check_site: Callable[[Site, Any], None] = _takes_every_site
     """Raises a SiteError for a site that it cannot change, before anything is computed."""
 
@@ -341,12 +343,4 @@ class JudgeSpec(Spec):
         return ("editkit.evals.judges:Judge",)
 
 
-KINDS: tuple[type[Spec], ...] = (
-    ScorerSpec,
-    SelectorSpec,
-    ManipulatorSpec,
-    AdapterSpec,
-    DatasetSpec,
-    EvalSpec,
-    JudgeSpec,
-)
+KINDS: Sequence[type[Spec]] = (ScorerSpec, SelectorSpec, ManipulatorSpec, AdapterSpec, DatasetSpec, EvalSpec, JudgeSpec)

@@ -100,6 +100,9 @@ def _parts(plan: Plan, data: TupleSet, cache: Cache) -> Iterator[Part]:
             moments = known.moments(fitted, second=second) if known else {}
             sizes = {site: entry_size(site, second=second) for site in sites}
             yield _part(cache, "moments", tower, name, sizes, moments)
+            if plan.pairs_anew(tower):  # which pairs, only embeddings tell
+                yield _part(cache, "moments", tower, name, sizes, {})
+                embedded.setdefault(tower, name)
             if preserves(plan, tower):
                 sizes = {site: preserved_size(site) for site in sites}
                 yield _part(cache, "moments", tower, name, sizes, known.preserved(fitted) if known else {})

@@ -47,16 +47,19 @@ class Identities:
         data = self.fingerprint
         return {site: ScoreIdentity(self.model, data, self._tokens(site.tower), scorer, site, seed) for site in sites}
 
-    def moments(self, sites: Sequence[Site], *, second: bool, edited: str = "") -> dict[Site, MomentsIdentity]:
+    def moments(
+        self, sites: Sequence[Site], *, second: bool, edited: str = "", data: TupleSet | None = None
+    ) -> dict[Site, MomentsIdentity]:
         """Return the identities of the moments of sites' inputs.
 
         Args:
             second: whether second moments are among them.
             edited: digest of what a sequential fit has edited before.
+            data: tuples in place of the calibration's.
         """
-        data = self.fingerprint
+        drawn = self.fingerprint if data is None else data.fingerprint(self.digests)
         return {
-            site: MomentsIdentity(self.model, data, self._tokens(site.tower), site, second, edited) for site in sites
+            site: MomentsIdentity(self.model, drawn, self._tokens(site.tower), site, second, edited) for site in sites
         }
 
     def preserved(self, sites: Sequence[Site], *, edited: str = "") -> dict[Site, PreservedIdentity]:
@@ -67,9 +70,9 @@ class Identities:
             for site in sites
         }
 
-    def embeddings(self, tower: Tower) -> EmbeddingIdentity:
-        """Return the identity of the embeddings that one tower makes of all tuples with both modalities."""
-        items = paired(self.data, self.plan.recipe.calibration.seed, Dropped())
+    def embeddings(self, tower: Tower, items: Sequence[Item] | None = None) -> EmbeddingIdentity:
+        """Return the identity of the embeddings that one tower makes of tuples; None: of all with both modalities."""
+        items = paired(self.data, self.plan.recipe.calibration.seed, Dropped()) if items is None else items
         return EmbeddingIdentity(self.model, tower, self._content(items, tower), edit="")
 
     def _content(self, items: Sequence[Item], tower: Tower) -> str:

@@ -24,12 +24,10 @@ from editkit.models.site_tensors import live_weight
 FLOAT64 = 8
 
 
-def memory_of(site: Site, *, second: bool, preserved: bool = False) -> int:
-    """Return how many bytes a site's moments take while they are streamed, with those of preserved items or without."""
+def memory_of(site: Site, *, second: bool) -> int:
+    """Return how many bytes a site's moments take while they are streamed."""
     outputs, inputs = site.shape
-    return FLOAT64 * (2 * inputs + (3 * inputs**2 + outputs * inputs if second else 0)) + preserved_size(
-        site, preserved
-    )
+    return FLOAT64 * (2 * inputs + (3 * inputs**2 + outputs * inputs if second else 0))
 
 
 def entry_size(site: Site, *, second: bool) -> int:

@@ -82,6 +82,10 @@ class Plan:
         """Whether each site is fitted on the model with the sites before it edited."""
         return self.recipe.towers[tower].sequential
 
+    def pairs_anew(self, tower: Tower) -> bool:
+        """Whether unsafe items of a tower are paired with the nearest safe ones, for the cross moments."""
+        return self.recipe.towers[tower].twins == "nearest"
+
     @property
     def seen_towers(self) -> tuple[Tower, ...]:
         """The towers that have to be loaded: the edited ones, and both where a method looks across."""

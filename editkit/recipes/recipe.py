@@ -13,7 +13,15 @@ from pydantic import Field
 from editkit.components.choice import Choice, validate_options
 from editkit.components.host import Host
 from editkit.components.site import TOWERS, Tower
-from editkit.components.specs import DatasetOptions, DatasetSpec, ManipulatorSpec, Options, ScorerSpec, SelectorSpec
+from editkit.components.specs import (
+    DatasetOptions,
+    DatasetSpec,
+    ManipulatorSpec,
+    Options,
+    ScorerSpec,
+    SelectorSpec,
+    Twins,
+)
 from editkit.errors import RecipeError, did_you_mean
 from editkit.models.compute import Compute
 from editkit.recipes.asked import MAIN, asked_scorers, asked_selectors
@@ -48,6 +56,8 @@ class TowerRecipe:
     other_checkpoint: str | None = None
     sequential: bool = False
     """Whether each site is fitted on the model with the sites before it edited."""
+    twins: Twins = "own"
+    """Which safe item an unsafe one is paired with in the cross moments."""
 
     @property
     def scorers(self) -> dict[str, Choice]:
@@ -203,6 +213,7 @@ def _tower(
         other_selectors={label: _once(choice, known) for label, choice in selectors.items()},
         other_checkpoint=manipulator.asks("other_checkpoint"),
         sequential=manipulator.asks("sequential"),
+        twins=manipulator.asks("twins"),
     )
 
 

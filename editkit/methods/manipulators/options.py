@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, field_validator
 
-from editkit.components.specs import Asked, Options
+from editkit.components.specs import Asked, Options, Twins
 
 NotNegative = Annotated[FiniteFloat, Field(ge=0)]
 
@@ -78,7 +78,7 @@ class NullSpaceOptions(Options):
 
 
 class PairFitOptions(Options):
-    """Options of `redirect`."""
+    """Options of fits to pairs."""
 
     preserve: NotNegative = Field(1.0, description="b: weight of leaving outputs on safe inputs as they are")
     preserve_weight: NotNegative = Field(1.0, description="p: weight of leaving outputs on preserved items as they are")
@@ -95,6 +95,18 @@ class PairFitOptions(Options):
     def sequential(self) -> bool:
         """Whether each site is fitted on the model with the sites before it edited."""
         return self.order == "sequential"
+
+
+class RedirectOptions(PairFitOptions):
+    """Options of `redirect`."""
+
+    target: Literal["twin", "nearest-safe"] = Field(
+        "twin", description="s in t = W s: an unsafe item's own safe twin, or the safe item whose embedding is nearest"
+    )
+
+    def twins(self) -> Twins:
+        """Which safe item each unsafe one is paired with."""
+        return "nearest" if self.target == "nearest-safe" else "own"
 
 
 class RefuseOptions(PairFitOptions):
