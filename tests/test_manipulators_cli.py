@@ -37,6 +37,10 @@ METHODS: dict[str, tuple[object, ...]] = {
     "dampen": ("--manipulator", "dampen", "--scorer", "fisher-ratio", "--tau", 0.1, "--target", "text:attn.out"),
     "blend": ("--manipulator", "blend", *settings(f"manipulator.model={OTHER}", "manipulator.amount=0.5")),
     "blend-all": ("--manipulator", "blend", *settings(f"manipulator.model={OTHER}"), "--target", "all"),
+    "merge": (
+        *("--manipulator", "merge", "--selector", "all", "--target", "*:attn.out"),
+        *settings(f"manipulator.models=[{OTHER}]", "manipulator.how=ties"),
+    ),
     "mean-ablate": ("--manipulator", "mean-ablate", *settings("selector.fraction=0.05")),
     "project": ("--manipulator", "project", "--target", "text:attn.out", "--target", "vision:proj"),
     "leace": ("--manipulator", "leace", "--target", "text:mlp.out", "--target", "vision:proj"),

@@ -36,6 +36,7 @@ MANIPULATORS = {
     "leace",
     "inlp",
     "null-space",
+    "merge",
 }
 
 

@@ -147,6 +147,8 @@ class ManipulationContext:
     """By label and site: those of the spec's `other_scorers`."""
     other_weights: Mapping[Site, Tensor] = field(default_factory=dict)
     """Weights [O, I] of the checkpoint that the spec's `other_checkpoint` names."""
+    other_checkpoints: Sequence[Mapping[Site, Tensor]] = ()
+    """Weights [O, I] of each of those that the spec's `other_checkpoints` names, in their order."""
 
 
 class Manipulator(Protocol):

@@ -177,6 +177,8 @@ class ManipulatorSpec(Spec):
     """Scorers whose scores it looks at: `context.other_scores`."""
     other_checkpoint: Callable[[Any], str | None] = lambda options: None
     """A folder or hub id whose weights it looks at: `context.other_weights`."""
+    other_checkpoints: Callable[[Any], tuple[str, ...]] = lambda options: ()
+    """Several of them, in their order: `context.other_checkpoints`."""
     sequential: Callable[[Any], bool] = lambda options: False
     """Whether each site is fitted on the model with the sites before it edited."""
     twins: Callable[[Any], Twins] = lambda options: "own"

@@ -47,6 +47,8 @@ def gather(
         if "preserved" in asked:
             for site, preserved in preserved_moments(run, tower, sites, so_far).items():
                 moments[site] = replace(moments[site], preserved=preserved)
+    part = run.plan.recipe.towers[tower]
+    weights = _other_weights(run, tower, sites)
     look = "embeddings" in asked and any(site.role == "proj" for site in sites)  # elsewhere towers share no space
     return ManipulationContext(
         seed=run.plan.recipe.calibration.seed,
@@ -54,7 +56,8 @@ def gather(
         own_modality=_embedded(run, tower) if look else None,
         other_modality=_embedded(run, "vision" if tower == "text" else "text") if look else None,
         other_scores={label: other.scores for label, other in scored.items()},
-        other_weights=_other_weights(run, tower, sites),
+        other_weights={} if part.other_checkpoint is None else weights[part.other_checkpoint],
+        other_checkpoints=[weights[source] for source in part.other_checkpoints],
     )
 
 
@@ -124,6 +127,6 @@ def _embedded(run: Run, tower: Tower) -> EmbeddingMoments:
     return describe_embeddings(embedded)
 
 
-def _other_weights(run: Run, tower: Tower, sites: Sequence[Site]) -> dict[Site, Tensor]:
-    other = run.plan.other_checkpoint(tower)
-    return {site: other.weight(site) for site in sites} if other else {}
+def _other_weights(run: Run, tower: Tower, sites: Sequence[Site]) -> dict[str, dict[Site, Tensor]]:
+    others = run.plan.other_checkpoints(tower)
+    return {source: {site: other.weight(site) for site in sites} for source, other in others.items()}

@@ -104,8 +104,9 @@ def describe_edit(run: Run, sites: Sequence[Mapping[str, Any]]) -> dict[str, Any
     if run.batches.halved:
         record["out_of_memory"] = run.batches.halved
     for tower in plan.towers:
-        if other := plan.other_checkpoint(tower):
-            record.setdefault("other_checkpoints", {})[tower] = other.identity()
+        if others := [other.identity() for other in plan.other_checkpoints(tower).values()]:
+            one = plan.recipe.towers[tower].other_checkpoint is not None
+            record.setdefault("other_checkpoints", {})[tower] = others[0] if one else others
     if plan.data is not None:
         record["data"] = {
             "name": plan.data.name,

@@ -65,18 +65,19 @@ class Plan:
         """Return what the tower's manipulator says of itself."""
         return cast(ManipulatorSpec, self.recipe.towers[tower].manipulator.spec)
 
-    def other_checkpoint(self, tower: Tower) -> OtherCheckpoint | None:
-        """Return the checkpoint that the tower's manipulator takes weights from, if it does.
+    def other_checkpoints(self, tower: Tower) -> dict[str, OtherCheckpoint]:
+        """Return the checkpoints that the tower's manipulator takes weights from, by their names.
 
         Raises:
-            ModelError: there is none, or it is of another architecture.
+            ModelError: there is none of a name, or it is of another architecture.
         """
-        source = self.recipe.towers[tower].other_checkpoint
-        if source is None:
-            return None
-        if f"{tower}:all" in self.recipe.targets:
-            return same_tower(source, tower, self.adapter, self.files, self.host)
-        return same_architecture(source, self.files, self.host)
+        whole = f"{tower}:all" in self.recipe.targets
+        return {
+            source: same_tower(source, tower, self.adapter, self.files, self.host)
+            if whole
+            else same_architecture(source, self.files, self.host)
+            for source in self.recipe.towers[tower].sources
+        }
 
     def is_sequential(self, tower: Tower) -> bool:
         """Whether each site is fitted on the model with the sites before it edited."""
@@ -163,8 +164,8 @@ def _with_counterparts(plan: Plan) -> Plan:
     Raises:
         ModelError: it does not fit.
     """
-    others = {tower: plan.other_checkpoint(tower) for tower in plan.towers}
-    sites = (site for site in plan.sites if (other := others[site.tower]) is None or site.key in other.keys)
+    others = {tower: plan.other_checkpoints(tower).values() for tower in plan.towers}
+    sites = (site for site in plan.sites if all(site.key in other.keys for other in others[site.tower]))
     return replace(plan, sites=tuple(sites))
 
 

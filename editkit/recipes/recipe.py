@@ -54,6 +54,7 @@ class TowerRecipe:
     other_scorers: Mapping[str, Choice] = field(default_factory=dict)
     other_selectors: Mapping[str, Choice] = field(default_factory=dict)
     other_checkpoint: str | None = None
+    other_checkpoints: tuple[str, ...] = ()
     sequential: bool = False
     """Whether each site is fitted on the model with the sites before it edited."""
     twins: Twins = "own"
@@ -63,6 +64,11 @@ class TowerRecipe:
     def scorers(self) -> dict[str, Choice]:
         """The tower's own scorer as "scorer", and those that its selector and manipulator ask for by their labels."""
         return ({MAIN: self.scorer} if self.scorer else {}) | dict(self.other_scorers)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Every checkpoint that the manipulator takes weights from."""
+        return (*([self.other_checkpoint] if self.other_checkpoint is not None else []), *self.other_checkpoints)
 
     @property
     def components(self) -> list[Choice]:
@@ -212,6 +218,7 @@ def _tower(
         other_scorers={label: _once(choice, known) for label, choice in others.items()},
         other_selectors={label: _once(choice, known) for label, choice in selectors.items()},
         other_checkpoint=manipulator.asks("other_checkpoint"),
+        other_checkpoints=manipulator.asks("other_checkpoints"),
         sequential=manipulator.asks("sequential"),
         twins=manipulator.asks("twins"),
     )

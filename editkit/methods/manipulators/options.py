@@ -39,11 +39,28 @@ class BlendOptions(Options):
     """Options of `blend`."""
 
     model: str = Field(description="another checkpoint of the same architecture: folder or hub id")
-    amount: Annotated[FiniteFloat, Field(ge=0, le=1)] = Field(1.0, description="lambda: 1 is the other checkpoint")
+    amount: FiniteFloat = Field(1.0, description="lambda: 1 is the other checkpoint, below 0 leads away from it")
 
     def other_checkpoint(self) -> str:
         """The checkpoint whose weights are mixed in."""
         return self.model
+
+
+class MergeOptions(Options):
+    """Options of `merge`."""
+
+    models: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        description="checkpoints of the same architecture: folders or hub ids"
+    )
+    how: Literal["average", "ties"] = Field("average", description="mean of the changes, or trim, elect sign, merge")
+    density: Annotated[FiniteFloat, Field(gt=0, le=1)] = Field(
+        0.2, description="share of each checkpoint's changes at a site that `ties` keeps, the largest"
+    )
+    amount: FiniteFloat = Field(1.0, description="lambda: factor of the merged change")
+
+    def other_checkpoints(self) -> tuple[str, ...]:
+        """The checkpoints that are merged."""
+        return self.models
 
 
 class ProjectOptions(Options):

@@ -39,6 +39,14 @@ MANIPULATORS = [
         reference="Robust fine-tuning of zero-shot models (WiSE-FT), CVPR 2022",
     ),
     ManipulatorSpec(
+        name="merge",
+        summary="add what several checkpoints changed",
+        target="editkit.methods.manipulators.merge:Merge",
+        options=options.MergeOptions,
+        other_checkpoints=options.MergeOptions.other_checkpoints,
+        reference="TIES-Merging: Resolving Interference When Merging Models, NeurIPS 2023",
+    ),
+    ManipulatorSpec(
         name="mean-ablate",
         summary="replace selected inputs by their safe mean, folded into the bias",
         target="editkit.methods.manipulators.mean_ablate:MeanAblate",
