@@ -53,6 +53,7 @@ CHANGES = {
     "dampen": "W' = min(lambda F_s / F_u, 1) W on S",
     "blend": "W' = (1 - lambda) W + lambda W_other on S",
     "merge": "W' = W + lambda tau on S, with tau the mean or the TIES merge of W_k - W",
+    "lora": "W' = W - amount scaling B A, with A and B of the adapter, scaling alpha / r",
     "mean-ablate": "W'[:,i] = 0 and b' = b + sum of W[:,i] m_s[i], over the columns i of S",
     "project": "W' = W - beta r r^T W and b' = b - beta r r^T b, with r = W (m_u - m_s) made a unit vector",
     "leace": "W' = W - d a^T W / (a^T d) and b' = b + d a^T W m / (a^T d), with a = S^+ d, S and d of outputs",

@@ -37,6 +37,7 @@ MANIPULATORS = {
     "inlp",
     "null-space",
     "merge",
+    "lora",
 }
 
 

@@ -179,6 +179,8 @@ class ManipulatorSpec(Spec):
     """A folder or hub id whose weights it looks at: `context.other_weights`."""
     other_checkpoints: Callable[[Any], tuple[str, ...]] = lambda options: ()
     """Several of them, in their order: `context.other_checkpoints`."""
+    reads: Callable[[Any], tuple[str, ...]] = lambda options: ()
+    """Files that it reads by itself: their digests are in the record."""
     sequential: Callable[[Any], bool] = lambda options: False
     """Whether each site is fitted on the model with the sites before it edited."""
     twins: Callable[[Any], Twins] = lambda options: "own"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -107,6 +109,8 @@ def describe_edit(run: Run, sites: Sequence[Mapping[str, Any]]) -> dict[str, Any
         if others := [other.identity() for other in plan.other_checkpoints(tower).values()]:
             one = plan.recipe.towers[tower].other_checkpoint is not None
             record.setdefault("other_checkpoints", {})[tower] = others[0] if one else others
+    if files := sorted({file for tower in plan.towers for file in plan.recipe.towers[tower].manipulator.asks("reads")}):
+        record["read"] = {file: sha256(Path(file).read_bytes()).hexdigest() for file in files}
     if plan.data is not None:
         record["data"] = {
             "name": plan.data.name,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, field_validator
 
 from editkit.components.specs import Asked, Options, Twins
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 NotNegative = Annotated[FiniteFloat, Field(ge=0)]
 
@@ -61,6 +64,17 @@ class MergeOptions(Options):
     def other_checkpoints(self) -> tuple[str, ...]:
         """The checkpoints that are merged."""
         return self.models
+
+
+class LoraOptions(Options):
+    """Options of `lora`."""
+
+    adapter: str = Field(description="folder of a LoRA adapter as PEFT saves it")
+    amount: FiniteFloat = Field(1.0, description="factor of what is subtracted; -1 adds the adapter, as PEFT merges it")
+
+    def reads(self) -> tuple[str, ...]:
+        """The adapter's files."""
+        return tuple(str(Path(self.adapter).expanduser() / name) for name in ADAPTER_FILES)
 
 
 class ProjectOptions(Options):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from editkit.components.specs import ManipulatorSpec
 from editkit.methods.manipulators import options
-from editkit.methods.manipulators.sites import require_bias, require_shared_space
+from editkit.methods.manipulators.sites import require_adapted, require_bias, require_shared_space
 from editkit.methods.references import UWM
 
 MANIPULATORS = [
@@ -45,6 +45,16 @@ MANIPULATORS = [
         options=options.MergeOptions,
         other_checkpoints=options.MergeOptions.other_checkpoints,
         reference="TIES-Merging: Resolving Interference When Merging Models, NeurIPS 2023",
+    ),
+    ManipulatorSpec(
+        name="lora",
+        summary="subtract a LoRA adapter",
+        target="editkit.methods.manipulators.lora:Lora",
+        options=options.LoraOptions,
+        reference="Composing Parameter-Efficient Modules with Arithmetic Operations, NeurIPS 2023",
+        acts_on="sites",
+        reads=options.LoraOptions.reads,
+        check_site=require_adapted,
     ),
     ManipulatorSpec(
         name="mean-ablate",
