@@ -52,8 +52,13 @@ CHANGES = {
     "zero": "W' = 0 on S",
     "dampen": "W' = min(lambda F_s / F_u, 1) W on S",
     "blend": "W' = (1 - lambda) W + lambda W_other on S",
+    "merge": "W' = W + lambda tau on S, with tau the mean or the TIES merge of W_k - W",
+    "lora": "W' = W - amount scaling B A, with A and B of the adapter, scaling alpha / r",
     "mean-ablate": "W'[:,i] = 0 and b' = b + sum of W[:,i] m_s[i], over the columns i of S",
     "project": "W' = W - beta r r^T W and b' = b - beta r r^T b, with r = W (m_u - m_s) made a unit vector",
+    "leace": "W' = W - d a^T W / (a^T d) and b' = b + d a^T W m / (a^T d), with a = S^+ d, S and d of outputs",
+    "inlp": "W' = P W and b' = P b, with P = I - sum of w_k w_k^T, w_k the least-squares classifier of round k",
+    "null-space": "W' = W - W R R^T, with R of most unsafe energy in the null space of Z_ss + Z_pp",
     "redirect": "W' = W + G A^-1, with G = W (Z_su - Z_uu)",
     "refuse": "W' = W + G A^-1, with G = W ((h - 1) Z_uu + g Z_su) + k m n m_u^T",
 }
@@ -66,6 +71,7 @@ NEEDS = {
 STATISTICS = {
     "mean-inputs": "mean inputs",
     "second-moments": "second moments of inputs",
+    "preserved": "preserved items, if any",
     "embeddings": "both towers' embeddings, at `proj`",
 }
 ACTS_ON = {"weights": "any weights", "units": "whole input columns", "sites": "whole sites"}
@@ -106,6 +112,7 @@ def needs(spec: ScorerSpec | SelectorSpec | ManipulatorSpec) -> str:
         found = [ACTS_ON[spec.acts_on], *(STATISTICS[need] for need in STATISTICS if need in spec.needs)]
     found += ["another scorer's scores"] if says(spec, "other_scorers") else []
     found += ["another checkpoint"] if says(spec, "other_checkpoint") else []
+    found += ["several checkpoints"] if says(spec, "other_checkpoints") else []
     return "; ".join(found)
 
 

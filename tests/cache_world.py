@@ -17,6 +17,7 @@ from models import table, tiny_clip
 
 import editkit
 from editkit.components.load import load_host
+from editkit.data.preserved import preserved_of
 from editkit.editing.identities import Identities
 from editkit.editing.plan import make_plan
 from editkit.evals.captions.plan import Settings
@@ -139,12 +140,15 @@ class World:
         assert plan.data is not None
         weights = plan.files.checkpoint.identity()
         model = identify_model(plan.adapter, plan.files, weights, plan.recipe.compute, self.device, host)
+        plan = replace(plan, preserved=preserved_of(plan.data))
+        assert plan.data is not None
         identities = Identities(plan, model, plan.data)
         sites, scorer = plan.sites_of("text"), plan.recipe.towers["text"].scorer
         assert scorer is not None
         return {
             "scores": {identity.key for identity in identities.scores(scorer, sites).values()},
             "moments": {identity.key for identity in identities.moments(sites, second=True).values()},
+            "preserved": {identity.key for identity in identities.preserved(sites).values()},
             "texts": {identities.embeddings("text").key},
             "images": {identities.embeddings("vision").key},
             "captions": {_captions(model, identities.fingerprint).key},

@@ -84,17 +84,33 @@ def moments_of(weight: Tensor, safe: Tensor, unsafe: Tensor) -> Moments:
     )
 
 
-def objective(new: Tensor, made: Sample, wanted: Tensor, *, preserve: float, ridge: float) -> Tensor:
-    """What `pair_fit` minimises, pair by pair, with `wanted` [B, O] the places where unsafe outputs should land."""
+def objective(
+    new: Tensor,
+    made: Sample,
+    wanted: Tensor,
+    *,
+    preserve: float,
+    ridge: float,
+    preserved: Tensor | None = None,
+    preserve_weight: float = 1.0,
+) -> Tensor:
+    """What `pair_fit` minimises, pair by pair, with `wanted` [B, O] the places where unsafe outputs should land.
+
+    `preserved` [n, I] are inputs that belong to no pair.
+    """
     pairs, inputs = made.safe.shape
     total, trace = torch.zeros((), dtype=torch.float64), 0.0
     for s, u, t in zip(made.safe, made.unsafe, wanted, strict=True):
         total = total + (new @ u - t).square().sum() + preserve * (new @ s - made.weight @ s).square().sum()
         trace += float(u @ u + preserve * (s @ s))
-    return total / pairs + ridge * trace / pairs / inputs * (new - made.weight).square().sum()
+    total, trace = total / pairs, trace / pairs
+    for x in [] if preserved is None else preserved:
+        total = total + preserve_weight * (new @ x - made.weight @ x).square().sum() / len(preserved)  # type: ignore[arg-type]
+        trace += preserve_weight * float(x @ x) / len(preserved)  # type: ignore[arg-type]
+    return total + ridge * trace / inputs * (new - made.weight).square().sum()
 
 
-def minimum(made: Sample, wanted: Tensor, *, preserve: float, ridge: float) -> Tensor:
+def minimum(made: Sample, wanted: Tensor, **terms: Any) -> Tensor:
     """Where LBFGS ends on that objective, starting from the weight."""
     new = made.weight.clone().requires_grad_()
     steps = torch.optim.LBFGS(
@@ -103,7 +119,7 @@ def minimum(made: Sample, wanted: Tensor, *, preserve: float, ridge: float) -> T
 
     def loss() -> Tensor:
         steps.zero_grad()
-        found = objective(new, made, wanted, preserve=preserve, ridge=ridge)
+        found = objective(new, made, wanted, **terms)
         found.backward()
         return found
 

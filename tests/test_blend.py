@@ -109,8 +109,20 @@ def test_another_shape_is_an_error_and_never_broadcast() -> None:
     assert str(caught.value).count("\n") == 1
 
 
-@pytest.mark.parametrize("amount", [-0.1, 1.1, float("nan")])
-def test_the_amount_lies_between_zero_and_one(amount: float) -> None:
+@EVERY_DTYPE
+@pytest.mark.parametrize("amount", [-1.0, -0.3, 1.5, 2.0])
+def test_beyond_zero_and_one_it_adds_a_multiple_of_what_the_other_checkpoint_changed(
+    dtype: torch.dtype, amount: float
+) -> None:
+    made, other = sample((6, 7), dtype=dtype), other_of((6, 7), dtype)
+    expected = made.weight.double() + amount * (other.double() - made.weight.double())
+    new = blended(made, other, amount=amount)
+    sizes = (abs(1 - amount) * made.weight.double()).abs() + (amount * other.double()).abs()
+    assert bool(((new.double() - expected).abs() <= 2 * torch.finfo(dtype).eps * sizes).all())
+
+
+@pytest.mark.parametrize("amount", [float("nan"), float("inf")])
+def test_the_amount_is_a_number(amount: float) -> None:
     with pytest.raises(RecipeError, match=r"manipulator\.amount = "):
         build("blend", model="m", amount=amount)
 

@@ -21,7 +21,7 @@ from editkit.components.specs import AdapterSpec, ScorerSpec
 from editkit.files.cache import Cache
 from editkit.libraries import LIBRARIES
 
-ALL = {"scores", "moments", "texts", "images", "captions"}
+ALL = {"scores", "moments", "preserved", "texts", "images", "captions"}
 Change = Callable[[World], object]
 
 
@@ -148,10 +148,10 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
     "autocast": (set_layer("compute.autocast", "bfloat16"), ALL),
     "precision of products": (matmul, ALL),
     "kind of device": (lambda world: setattr(world, "device", "cuda:1"), ALL - {"captions"}),  # which compare it apart
-    "a caption": (other_caption, {"scores", "moments", "texts", "captions"}),
+    "a caption": (other_caption, {"scores", "moments", "preserved", "texts", "captions"}),
     "an image": (other_image, {"scores", "moments", "images", "captions"}),
     "fewer tuples": (set_layer("calibration.limit", 3), ALL),
-    "tokens": (set_layer("calibration.tokens", "all"), {"scores", "moments"}),
+    "tokens": (set_layer("calibration.tokens", "all"), {"scores", "moments", "preserved"}),
     "an option of the scorer": (set_layer("scorer.power", 3), {"scores"}),
     "another scorer": (set_layer("scorer.name", "uwm"), {"scores"}),
     "the scorer's module": (append("site-packages/louder/scorer.py"), {"scores"}),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import as_error, cache_at, done, run
+from lora_samples import shapes_of, write_adapter
 from models import DEMO, OPEN_CLIP, table, tiny_clip, tiny_open_clip
 from safetensors.torch import load_file, save_file
 from tiny_checkpoints import digests, listing
@@ -25,6 +26,8 @@ from editkit.editing.plan import make_plan
 
 OTHER = "OTHER"
 """Stands for another checkpoint of the demo's architecture."""
+ADAPTER = "ADAPTER"
+"""Stands for a LoRA adapter of the demo's queries."""
 BASE = DEMO / "model"
 UNITS = ("--scorer", "neuron-ratio", "--selector", "units")
 
@@ -37,8 +40,16 @@ METHODS: dict[str, tuple[object, ...]] = {
     "dampen": ("--manipulator", "dampen", "--scorer", "fisher-ratio", "--tau", 0.1, "--target", "text:attn.out"),
     "blend": ("--manipulator", "blend", *settings(f"manipulator.model={OTHER}", "manipulator.amount=0.5")),
     "blend-all": ("--manipulator", "blend", *settings(f"manipulator.model={OTHER}"), "--target", "all"),
+    "lora": ("--manipulator", "lora", "--target", "*:attn.q", *settings(f"manipulator.adapter={ADAPTER}")),
+    "merge": (
+        *("--manipulator", "merge", "--selector", "all", "--target", "*:attn.out"),
+        *settings(f"manipulator.models=[{OTHER}]", "manipulator.how=ties"),
+    ),
     "mean-ablate": ("--manipulator", "mean-ablate", *settings("selector.fraction=0.05")),
     "project": ("--manipulator", "project", "--target", "text:attn.out", "--target", "vision:proj"),
+    "leace": ("--manipulator", "leace", "--target", "text:mlp.out", "--target", "vision:proj"),
+    "inlp": ("--manipulator", "inlp", *settings("manipulator.rounds=2")),
+    "null-space": ("--manipulator", "null-space", "--preserve", "words"),
     "redirect": ("--manipulator", "redirect"),
     "redirect-quiet": ("--manipulator", "redirect", *settings("manipulator.null_space=0.05", "manipulator.ridge=0.1")),
     "refuse": ("--manipulator", "refuse"),
@@ -54,7 +65,7 @@ METHODS: dict[str, tuple[object, ...]] = {
     "difference-set": ("--scorer", "wanda", "--selector", "difference-set"),
     "matched": ("--scorer", "random", "--selector", "matched", *settings("selector.selector=topk")),
 }
-WITH_BIASES = {"mean-ablate": 7, "project": 3, "blend-all": 0}
+WITH_BIASES = {"mean-ablate": 7, "project": 3, "leace": 3, "blend-all": 0}
 """Methods that also change biases of sites, and how many."""
 DENSE = ("redirect", "refuse", "blend-all")
 
@@ -68,13 +79,15 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def moved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's model with noise on every tensor."""
+    """The demo's model with noise on every tensor; beside it an adapter."""
     folder = tmp_path_factory.mktemp("moved") / "model"
     shutil.copytree(BASE, folder)
     draw = torch.Generator().manual_seed(0)
     held = load_file(BASE / "model.safetensors")
     noisy = {key: tensor + 0.01 * torch.randn(tensor.shape, generator=draw) for key, tensor in held.items()}
     save_file(noisy, folder / "model.safetensors", metadata={"format": "pt"})
+    queries = [key.removesuffix(".weight") for key in held if key.endswith("self_attn.q_proj.weight")]
+    write_adapter(folder.parent / "adapter", shapes_of(BASE, queries))
     return folder
 
 
@@ -102,7 +115,10 @@ def test_an_edit_of_the_demo_applies_shows_and_reverts(
 ) -> None:
     monkeypatch.setenv("EDITKIT_CACHE_DIR", str(warm))
     monkeypatch.chdir(tmp_path)
-    flags = [str(flag).replace(OTHER, str(moved)) for flag in METHODS[method]]
+    named = {OTHER: str(moved), ADAPTER: str(moved.parent / "adapter")}
+    flags = [str(flag) for flag in METHODS[method]]
+    for name, place in named.items():
+        flags = [flag.replace(name, place) for flag in flags]
     told = done("edit", "--limit", 16, "--workers", 0, *flags, "-o", "p", "--json").json
     [summary] = done("show", "--json", "p").json["patches"]
     shown = done("show", "p")

@@ -209,6 +209,8 @@ def test_moments_of_activations_at_hand_are_the_definition(shape: tuple[int, int
     found, expected = moments_of(weight, safe, unsafe), looped(weight.double(), safe.double(), unsafe.double())
     for field in fields(Moments):
         one, other = getattr(found, field.name), getattr(expected, field.name)
+        if one is None and other is None:  # of preserved items, which are no pairs
+            continue
         torch.testing.assert_close(torch.as_tensor(one), torch.as_tensor(other), rtol=1e-12, atol=1e-14)
 
 

@@ -192,6 +192,7 @@ def test_the_list_keeps_the_rows_of_a_table_together() -> None:
         {"uwm"},
         *({f"paper/main{table}"} for table in (1, 3, 4, 5)),
         *({f"paper/supp{table}"} for table in (1, 2, 3, 4)),
+        {"rivals/redirect"},
     ]  # fmt: skip
 
 

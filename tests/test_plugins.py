@@ -23,7 +23,22 @@ from editkit.components.specs import (
 from editkit.errors import PluginError
 
 SELECTORS = {"adaptive", "adaptive-signed", "topk", "threshold", "global", "units", "difference-set", "matched", "all"}
-MANIPULATORS = {"scale", "negate", "zero", "dampen", "blend", "mean-ablate", "project", "redirect", "refuse"}
+MANIPULATORS = {
+    "scale",
+    "negate",
+    "zero",
+    "dampen",
+    "blend",
+    "mean-ablate",
+    "project",
+    "redirect",
+    "refuse",
+    "leace",
+    "inlp",
+    "null-space",
+    "merge",
+    "lora",
+}
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ def edit(
     model: str | Path | None = None,
     data: str | None = None,
     targets: Sequence[str] | None = None,
+    preserve: str | Sequence[str] | None = None,
     vision_tower: str | Path | None = None,
     text_tower: str | Path | None = None,
     recipe: str | Path | None = None,
@@ -38,6 +39,7 @@ def edit(
 
     Args:
         data: NAME or NAME:PATH.
+        preserve: what pair fits leave as it is: data as NAME or NAME:PATH, one or several; "words" or "none".
         vision_tower: another model, whose vision tower takes this one's place; `text_tower` likewise.
         recipe: a YAML file, or as text the name of one (`editkit recipes list`).
         settings: any recipe value by dotted path, such as `{"scorer.aggregation": "means"}`.
@@ -62,6 +64,7 @@ def edit(
         model=model,
         data=data,
         targets=targets,
+        preserve=preserve,
         vision_tower=vision_tower,
         text_tower=text_tower,
         recipe=recipe,
@@ -81,6 +84,7 @@ def plan(
     model: str | Path | None = None,
     data: str | None = None,
     targets: Sequence[str] | None = None,
+    preserve: str | Sequence[str] | None = None,
     vision_tower: str | Path | None = None,
     text_tower: str | Path | None = None,
     recipe: str | Path | None = None,
@@ -102,6 +106,7 @@ def plan(
         model=model,
         data=data,
         targets=targets,
+        preserve=preserve,
         vision_tower=vision_tower,
         text_tower=text_tower,
         scorer=scorer,

@@ -41,6 +41,13 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
                 help="Sites to edit, such as text:attn.out or vision:mlp.out[12:24]; may be repeated.", metavar="TARGET"
             ),
         ] = None,
+        preserve: Annotated[
+            list[str] | None,
+            typer.Option(
+                help="What refuse or redirect leave as it is: NAME or NAME:PATH, words or none; may be repeated.",
+                metavar="DATA",
+            ),
+        ] = None,
         vision_tower: Annotated[
             str | None, typer.Option(help="Another model, whose vision tower replaces this one's.", metavar="MODEL")
         ] = None,
@@ -78,6 +85,7 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
             model=model,
             data=data,
             targets=target,
+            preserve=preserve,
             vision_tower=vision_tower,
             text_tower=text_tower,
             scorer=scorer,

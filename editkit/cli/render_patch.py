@@ -52,6 +52,10 @@ def _about(patch: PatchSummary) -> list[tuple[str, str]]:
     recipe, edited = recipe_of(patch.record), patch.edited_towers
     lines = [(name, _words(recipe[name])) for name in ("model", "data") if recipe.get(name) is not None]
     lines += [("", words) for words in [_data_facts(patch.record.get("data"))] if words]
+    if recipe.get("preserve"):
+        lines.append(("preserve", _words(recipe["preserve"])))
+    if counts := part_of(patch.record, "preserved"):
+        lines.append(("", f"{counts.get('texts', 0):,} texts and {counts.get('images', 0):,} images"))
     for name in ("scorer", "selector", "manipulator"):
         values = {tower: part[name] for tower in edited if (part := part_of(recipe, tower)).get(name) is not None}
         if recipe.get(name) is not None:

@@ -27,6 +27,8 @@ def print_plan(plan: Plan) -> None:
         note(line)
     if plan.data is not None:
         _headed("Data", f" {plan.data.name}/{plan.data.split}: {len(plan.data.items)} tuples")
+    if plan.preserved:
+        _headed("Preserved", f" {_counted(plan.preserved.describe())}")
     _print_sites(plan, forecast)
     _print_memory(plan, forecast)
     _print_cache(forecast)
@@ -45,6 +47,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "data": None
         if plan.data is None
         else {"name": plan.data.name, "split": plan.data.split, "n": len(plan.data.items)},
+        **({"preserved": plan.preserved.describe()} if plan.preserved else {}),
         "sites": [{"site": site.name, "key": site.key, "shape": list(site.shape)} for site in plan.sites],
         "groups": _groups(plan, forecast),
         "not_edited": list(plan.untouched_towers),
@@ -91,7 +94,8 @@ def _print_memory(plan: Plan, forecast: Forecast) -> None:
     memory = estimate.memory(plan)
     scores = f"{size_text(memory['scores'])} for scores (one tower at a time), " if memory["scores"] else ""
     _wrapped("Memory", f"about {size_text(memory['model'])} for the model, {scores}and one batch.")
-    kept = {part.tower for part in forecast.parts if part.kind == "moments" and part.state() == "hit"}
+    moments = [part for part in forecast.parts if part.kind == "moments"]
+    kept = {part.tower for part in moments} - {part.tower for part in moments if part.state() != "hit"}
     for tower in plan.towers:
         if tower in kept:
             write_line(f"The {tower} tower's statistics are in the cache.")
@@ -135,6 +139,10 @@ def _groups(plan: Plan, forecast: Forecast) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return " and ".join(f"{count:,} {name}" for name, count in counts.items() if count)
 
 
 def _headed(head: str, text: str = "") -> None:

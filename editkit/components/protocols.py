@@ -138,7 +138,7 @@ class ManipulationContext:
 
     seed: int = 0
     moments: Mapping[Site, Moments] = field(default_factory=dict)
-    """Of the sites' inputs on the calibration pairs ("mean-inputs", "second-moments")."""
+    """Of the sites' inputs on the calibration pairs ("mean-inputs", "second-moments") and on what is preserved."""
     own_modality: EmbeddingMoments | None = None
     """This tower's embeddings of the calibration tuples, of the unedited model ("embeddings", at `proj` sites)."""
     other_modality: EmbeddingMoments | None = None
@@ -147,6 +147,8 @@ class ManipulationContext:
     """By label and site: those of the spec's `other_scorers`."""
     other_weights: Mapping[Site, Tensor] = field(default_factory=dict)
     """Weights [O, I] of the checkpoint that the spec's `other_checkpoint` names."""
+    other_checkpoints: Sequence[Mapping[Site, Tensor]] = ()
+    """Weights [O, I] of each of those that the spec's `other_checkpoints` names, in their order."""
 
 
 class Manipulator(Protocol):

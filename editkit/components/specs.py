@@ -6,7 +6,7 @@ is a real class, so that a recipe is validated before anything heavy loads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -18,9 +18,9 @@ from editkit.components.metric import Metric
 from editkit.components.site import Role, Site
 from editkit.errors import PluginError, one_line
 
-Need = Literal["mean-inputs", "second-moments", "embeddings"]
-
+Need = Literal["mean-inputs", "second-moments", "embeddings", "preserved"]
 Axis = Literal["", "inputs", "outputs"]
+Twins = Literal["own", "nearest"]
 
 API_VERSION = 1
 """The version of specs, hooks and protocols in this release: a plugin that names another one is not let in."""
@@ -159,24 +159,32 @@ class SelectorSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class ManipulatorSpec(Spec):
-    """Gives chosen weights their new values; `needs` are the statistics of pairs that the engine streams.
+    """Gives chosen weights their new values; `needs` are the statistics that the engine streams.
 
-    "mean-inputs": means of a site's inputs on safe and on unsafe samples; "second-moments": these, and the second
-    moments; "embeddings": what both modalities' embeddings look like, at `proj` sites.
+    "mean-inputs": means of a site's inputs on safe and on unsafe samples; "second-moments": also their second moments;
+    "preserved": those on what the recipe preserves, if it does; "embeddings": of both modalities, at `proj` sites.
     """
 
     kind = "manipulator"
     needs: frozenset[Need] = field(default_factory=frozenset)
     acts_on: Literal["weights", "units", "sites"] = "weights"
-    """On any selected weights, on whole input columns only, or on whole sites: then nothing is scored or selected."""
+    """On any selected weights, whole input columns, or whole sites: then nothing is scored or selected."""
     role: Role = ""
     """The role of the sites it is meant for, in place of the adapter's default targets ("proj")."""
+    preserve: tuple[str, ...] = ()
+    """What it preserves by default: "words", or data as NAME or NAME:PATH."""
     other_scorers: Callable[[Any], Asked] = _asks_for_nothing
     """Scorers whose scores it looks at: `context.other_scores`."""
     other_checkpoint: Callable[[Any], str | None] = lambda options: None
     """A folder or hub id whose weights it looks at: `context.other_weights`."""
+    other_checkpoints: Callable[[Any], tuple[str, ...]] = lambda options: ()
+    """Several of them, in their order: `context.other_checkpoints`."""
+    reads: Callable[[Any], tuple[str, ...]] = lambda options: ()
+    """Files that it reads by itself: their digests are in the record."""
     sequential: Callable[[Any], bool] = lambda options: False
     """Whether each site is fitted on the model with the sites before it edited."""
+    twins: Callable[[Any], Twins] = lambda options: "own"
+    """The safe items in the cross moments: the tuples' own, or the nearest to each unsafe item."""
     check_site: Callable[[Site, Any], None] = _takes_every_site
     """Raises a SiteError for a site that it cannot change, before anything is computed."""
 
@@ -339,12 +347,4 @@ class JudgeSpec(Spec):
         return ("editkit.evals.judges:Judge",)
 
 
-KINDS: tuple[type[Spec], ...] = (
-    ScorerSpec,
-    SelectorSpec,
-    ManipulatorSpec,
-    AdapterSpec,
-    DatasetSpec,
-    EvalSpec,
-    JudgeSpec,
-)
+KINDS: Sequence[type[Spec]] = (ScorerSpec, SelectorSpec, ManipulatorSpec, AdapterSpec, DatasetSpec, EvalSpec, JudgeSpec)

@@ -24,6 +24,8 @@ class Moments:
     """[I, I] Z_su: the mean of s u^T."""
     safe_output_norm: float = 0.0
     """Mean over pairs of ||W s||, without the bias; 0 where only means were asked for."""
+    preserved: Tensor | None = None
+    """[I, I] Z_pp: the mean of x x^T over the preserved items; None where there are none that the tower sees."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -104,8 +106,11 @@ def describe_edit(run: Run, sites: Sequence[Mapping[str, Any]]) -> dict[str, Any
     if run.batches.halved:
         record["out_of_memory"] = run.batches.halved
     for tower in plan.towers:
-        if other := plan.other_checkpoint(tower):
-            record.setdefault("other_checkpoints", {})[tower] = other.identity()
+        if others := [other.identity() for other in plan.other_checkpoints(tower).values()]:
+            one = plan.recipe.towers[tower].other_checkpoint is not None
+            record.setdefault("other_checkpoints", {})[tower] = others[0] if one else others
+    if files := sorted({file for tower in plan.towers for file in plan.recipe.towers[tower].manipulator.asks("reads")}):
+        record["read"] = {file: sha256(Path(file).read_bytes()).hexdigest() for file in files}
     if plan.data is not None:
         record["data"] = {
             "name": plan.data.name,
@@ -114,6 +119,11 @@ def describe_edit(run: Run, sites: Sequence[Mapping[str, Any]]) -> dict[str, Any
             "fingerprint": plan.data.fingerprint(run.digests),
             "tuples": list(plan.data.digests(run.digests)),
             "left_out": [{"id": entry.id, "reason": entry.reason} for entry in plan.data.left_out],
+        }
+    if plan.preserved:
+        record["preserved"] = {
+            **plan.preserved.describe(),
+            "fingerprint": plan.preserved.fingerprint(run.digests),
         }
     return record
 
@@ -125,6 +135,7 @@ def _components(plan: Plan) -> Iterator[Spec]:
         yield from (choice.spec for choice in (*plan.scorers(tower).values(), part.selector, part.manipulator))
     if plan.data is not None:
         yield plan.recipe.data.spec
+        yield from (choice.spec for choice in plan.recipe.preserve.values() if choice is not None)
     yield plan.host.family_of(plan.adapter)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from editkit.components.site import Site, Tower
-from editkit.editing.moments import memory_of
+from editkit.editing.moments import memory_of, preserved_size
 from editkit.editing.plan import Plan, needs
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -58,7 +58,9 @@ def moments_memory(plan: Plan, tower: Tower) -> int:
 
 def passes(plan: Plan, tower: Tower) -> int:
     """Return how often the calibration data run through a tower for the moments that its manipulator needs."""
-    return len(groups(plan, tower, plan.sites_of(tower))) if _streams_moments(plan, tower) else 0
+    if not _streams_moments(plan, tower):
+        return 0
+    return len(groups(plan, tower, plan.sites_of(tower))) * _pairings(plan, tower)
 
 
 def _streams_moments(plan: Plan, tower: Tower) -> bool:
@@ -66,4 +68,15 @@ def _streams_moments(plan: Plan, tower: Tower) -> bool:
 
 
 def _moments_size(plan: Plan, site: Site) -> int:
-    return memory_of(site, second="second-moments" in plan.manipulator_needs(site.tower))
+    pairs = memory_of(site, second="second-moments" in plan.manipulator_needs(site.tower))
+    return pairs * _pairings(plan, site.tower) + preserved_size(site, preserves(plan, site.tower))
+
+
+def _pairings(plan: Plan, tower: Tower) -> int:
+    """Return how many moments of pairs there are of a site: two where unsafe items are also paired anew."""
+    return 2 if plan.pairs_anew(tower) else 1
+
+
+def preserves(plan: Plan, tower: Tower) -> bool:
+    """Whether the statistics of a tower's sites include those of preserved items."""
+    return "preserved" in plan.manipulator_needs(tower) and bool(plan.preserved.of(tower))

@@ -13,8 +13,9 @@ from typing import Any, Literal
 from editkit.components.site import TOWERS, Site, Tower
 from editkit.data.tuples import TupleSet
 from editkit.editing.calibration import Dropped, paired
+from editkit.editing.estimate import preserves
 from editkit.editing.identities import Identities
-from editkit.editing.moments import entry_size
+from editkit.editing.moments import entry_size, preserved_size
 from editkit.editing.plan import Plan, needs
 from editkit.files.cache import Cache
 from editkit.files.cache_folder import KINDS, Kind, stored
@@ -99,6 +100,12 @@ def _parts(plan: Plan, data: TupleSet, cache: Cache) -> Iterator[Part]:
             moments = known.moments(fitted, second=second) if known else {}
             sizes = {site: entry_size(site, second=second) for site in sites}
             yield _part(cache, "moments", tower, name, sizes, moments)
+            if plan.pairs_anew(tower):  # which pairs, only embeddings tell
+                yield _part(cache, "moments", tower, name, sizes, {})
+                embedded.setdefault(tower, name)
+            if preserves(plan, tower):
+                sizes = {site: preserved_size(site) for site in sites}
+                yield _part(cache, "moments", tower, name, sizes, known.preserved(fitted) if known else {})
         if "embeddings" in needed and any(site.role == "proj" for site in sites):
             embedded |= dict.fromkeys(TOWERS, name)
     for tower, what in embedded.items():
@@ -117,7 +124,8 @@ def _known(plan: Plan, data: TupleSet) -> Identities | None:
     """Return the identities of all that a run computes, where weights and images were hashed before; else None."""
     digests = remembered_digests()
     weights = digests.get(files_key(plan.files.checkpoint))
-    images = (image for item in data.items for image in (item.safe_image, item.unsafe_image))
+    images = [image for item in data.items for image in (item.safe_image, item.unsafe_image)]
+    images += plan.preserved.images
     if weights is None or not all(file_key(image) in digests for image in images if isinstance(image, Path)):
         return None
     compute = plan.recipe.compute

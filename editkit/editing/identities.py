@@ -16,6 +16,7 @@ from editkit.models.identity import (
     EmbeddingIdentity,
     ModelIdentity,
     MomentsIdentity,
+    PreservedIdentity,
     ScoreIdentity,
     content_of_images,
     content_of_texts,
@@ -46,21 +47,32 @@ class Identities:
         data = self.fingerprint
         return {site: ScoreIdentity(self.model, data, self._tokens(site.tower), scorer, site, seed) for site in sites}
 
-    def moments(self, sites: Sequence[Site], *, second: bool, edited: str = "") -> dict[Site, MomentsIdentity]:
+    def moments(
+        self, sites: Sequence[Site], *, second: bool, edited: str = "", data: TupleSet | None = None
+    ) -> dict[Site, MomentsIdentity]:
         """Return the identities of the moments of sites' inputs.
 
         Args:
             second: whether second moments are among them.
             edited: digest of what a sequential fit has edited before.
+            data: tuples in place of the calibration's.
         """
-        data = self.fingerprint
+        drawn = self.fingerprint if data is None else data.fingerprint(self.digests)
         return {
-            site: MomentsIdentity(self.model, data, self._tokens(site.tower), site, second, edited) for site in sites
+            site: MomentsIdentity(self.model, drawn, self._tokens(site.tower), site, second, edited) for site in sites
         }
 
-    def embeddings(self, tower: Tower) -> EmbeddingIdentity:
-        """Return the identity of the embeddings that one tower makes of all tuples with both modalities."""
-        items = paired(self.data, self.plan.recipe.calibration.seed, Dropped())
+    def preserved(self, sites: Sequence[Site], *, edited: str = "") -> dict[Site, PreservedIdentity]:
+        """Return the identities of the second moments of sites' inputs on what the plan preserves."""
+        content = {tower: self._preserved_content(tower) for tower in {site.tower for site in sites}}
+        return {
+            site: PreservedIdentity(self.model, content[site.tower], self._tokens(site.tower), site, edited)
+            for site in sites
+        }
+
+    def embeddings(self, tower: Tower, items: Sequence[Item] | None = None) -> EmbeddingIdentity:
+        """Return the identity of the embeddings that one tower makes of tuples; None: of all with both modalities."""
+        items = paired(self.data, self.plan.recipe.calibration.seed, Dropped()) if items is None else items
         return EmbeddingIdentity(self.model, tower, self._content(items, tower), edit="")
 
     def _content(self, items: Sequence[Item], tower: Tower) -> str:
@@ -69,6 +81,12 @@ class Identities:
         safe, unsafe = [item.safe_image for item in items], [item.unsafe_image for item in items]
         hashes = [image_digests(images, self.digests) for images in (safe, unsafe)]
         return content_of_images(list(zip(*hashes, strict=True)))
+
+    def _preserved_content(self, tower: Tower) -> str:
+        preserved = self.plan.preserved
+        if tower == "text":
+            return content_of_texts([(text,) for text in preserved.texts])
+        return content_of_images([(digest,) for digest in image_digests(preserved.images, self.digests)])
 
     def _tokens(self, tower: Tower) -> str:
         return self.plan.recipe.calibration.tokens if tower == "text" else "all"

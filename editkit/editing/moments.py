@@ -36,6 +36,11 @@ def entry_size(site: Site, *, second: bool) -> int:
     return FLOAT64 * (2 * inputs + (3 * inputs**2 if second else 0))
 
 
+def preserved_size(site: Site, preserved: bool = True) -> int:
+    """Return how many bytes the second moment of a site's inputs on preserved items takes; 0 where there is none."""
+    return FLOAT64 * site.shape[1] ** 2 if preserved else 0
+
+
 def stream_moments(
     model: Model,
     tower: Tower,

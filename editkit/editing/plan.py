@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import cast
 
 from torch import Tensor
@@ -13,8 +13,10 @@ from editkit.components.host import Host
 from editkit.components.protocols import Adapter, ModelFiles
 from editkit.components.site import TOWERS, WHOLE, Site, Tower, is_whole, match_targets, towers_of
 from editkit.components.specs import ManipulatorSpec, ScorerSpec
+from editkit.data.preserved import Preserved
 from editkit.data.tuples import TupleSet
 from editkit.editing.calibration import load_tuples, require_sides
+from editkit.editing.preserve import load_preserved
 from editkit.errors import RecipeError, SiteError
 from editkit.files.bits import to_tensor
 from editkit.models.compute import require_compute
@@ -39,6 +41,8 @@ class Plan:
     sites: tuple[Site, ...]
     data: TupleSet | None
     """The drawn calibration tuples; None where no scorer looks at data."""
+    preserved: Preserved = field(default_factory=Preserved)
+    """What the edit leaves as it is, as far as a tower that preserves sees it."""
 
     @property
     def towers(self) -> tuple[Tower, ...]:
@@ -61,22 +65,27 @@ class Plan:
         """Return what the tower's manipulator says of itself."""
         return cast(ManipulatorSpec, self.recipe.towers[tower].manipulator.spec)
 
-    def other_checkpoint(self, tower: Tower) -> OtherCheckpoint | None:
-        """Return the checkpoint that the tower's manipulator takes weights from, if it does.
+    def other_checkpoints(self, tower: Tower) -> dict[str, OtherCheckpoint]:
+        """Return the checkpoints that the tower's manipulator takes weights from, by their names.
 
         Raises:
-            ModelError: there is none, or it is of another architecture.
+            ModelError: there is none of a name, or it is of another architecture.
         """
-        source = self.recipe.towers[tower].other_checkpoint
-        if source is None:
-            return None
-        if f"{tower}:all" in self.recipe.targets:
-            return same_tower(source, tower, self.adapter, self.files, self.host)
-        return same_architecture(source, self.files, self.host)
+        whole = f"{tower}:all" in self.recipe.targets
+        return {
+            source: same_tower(source, tower, self.adapter, self.files, self.host)
+            if whole
+            else same_architecture(source, self.files, self.host)
+            for source in self.recipe.towers[tower].sources
+        }
 
     def is_sequential(self, tower: Tower) -> bool:
         """Whether each site is fitted on the model with the sites before it edited."""
         return self.recipe.towers[tower].sequential
+
+    def pairs_anew(self, tower: Tower) -> bool:
+        """Whether unsafe items of a tower are paired with the nearest safe ones, for the cross moments."""
+        return self.recipe.towers[tower].twins == "nearest"
 
     @property
     def seen_towers(self) -> tuple[Tower, ...]:
@@ -131,6 +140,7 @@ def make_plan(layers: Sequence[tuple[str, Layer]], host: Host) -> Plan:
         ("data set", default_split(first.data, "edit")),
         ("adapter", {"targets": adapter.default_targets(files), **family.recipe}),
         *_meant_for(first, adapter.default_targets(files), all_sites),
+        *_preserving(first),
     ]
     recipe = resolve([*own, *layers], host)
     if set(WHOLE) & set(recipe.targets):
@@ -144,7 +154,8 @@ def make_plan(layers: Sequence[tuple[str, Layer]], host: Host) -> Plan:
         return plan
     data = load_tuples(recipe.data, recipe.calibration)
     require_sides(data, looking)
-    return replace(plan, data=data)
+    preserving = [tower for tower in plan.towers if "preserved" in plan.manipulator_needs(tower)]
+    return replace(plan, data=data, preserved=load_preserved(recipe, data, preserving, host))
 
 
 def _with_counterparts(plan: Plan) -> Plan:
@@ -153,8 +164,8 @@ def _with_counterparts(plan: Plan) -> Plan:
     Raises:
         ModelError: it does not fit.
     """
-    others = {tower: plan.other_checkpoint(tower) for tower in plan.towers}
-    sites = (site for site in plan.sites if (other := others[site.tower]) is None or site.key in other.keys)
+    others = {tower: plan.other_checkpoints(tower).values() for tower in plan.towers}
+    sites = (site for site in plan.sites if all(site.key in other.keys for other in others[site.tower]))
     return replace(plan, sites=tuple(sites))
 
 
@@ -169,6 +180,15 @@ def _meant_for(recipe: Recipe, targets: Sequence[str], sites: Sequence[Site]) ->
             chosen = [target for target in chosen if not target.startswith(f"{tower}:")] + [f"{tower}:{role}"]
             implied = f"implied by {spec.name}"
     return [(implied, {"targets": tuple(chosen)})] if implied else []
+
+
+def _preserving(recipe: Recipe) -> list[tuple[str, Layer]]:
+    """Return the layer with what a tower's manipulator preserves by default, if it does."""
+    for tower in TOWERS:
+        spec = recipe.towers[tower].manipulator.spec
+        if isinstance(spec, ManipulatorSpec) and spec.preserve:
+            return [(f"implied by {spec.name}", {"preserve": spec.preserve})]
+    return []
 
 
 def looks_at(plan: Plan, tower: Tower) -> tuple[Tower, ...]:

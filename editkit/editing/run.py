@@ -15,7 +15,7 @@ from torch import Tensor
 from editkit.components.protocols import Model
 from editkit.components.site import Tower
 from editkit.data.tuples import Item, TupleSet
-from editkit.editing.calibration import UNREADABLE, Dropped, paired
+from editkit.editing.calibration import UNREADABLE, Dropped, paired, usable
 from editkit.editing.gradient_scores import embed_pairs
 from editkit.editing.identities import Identities, captions
 from editkit.editing.plan import Plan
@@ -45,6 +45,7 @@ class Run:
     digests: dict[str, str] = field(default_factory=dict)
     """Of the image files, hashed anew in this run: a cached score must be of these very files."""
     _frozen: dict[Tower, tuple[tuple[Item, ...], Tensor, Dropped]] = field(default_factory=dict)
+    _embedded: dict[Tower, tuple[tuple[Item, ...], Tensor]] = field(default_factory=dict)
 
     @cached_property
     def model(self) -> Model:
@@ -137,14 +138,26 @@ class Run:
         """
         if tower not in self._frozen:
             with self.noting(tower) as dropped:
-                self._frozen[tower] = (*self._embed(tower, "vision" if tower == "text" else "text"), dropped)
+                both = paired(self.data, self.plan.recipe.calibration.seed, dropped)
+                self._frozen[tower] = (*self._embed(both, "vision" if tower == "text" else "text", tower), dropped)
         items, embedded, dropped = self._frozen[tower]
         self.dropped.setdefault(tower, Dropped()).merge(dropped.reasons)
         return items, embedded
 
-    def _embed(self, tower: Tower, other: Tower) -> tuple[tuple[Item, ...], Tensor]:
-        items = paired(self.data, self.plan.recipe.calibration.seed, self.dropped[tower])
-        identity = self.identities.embeddings(other)
+    def embedded(self, tower: Tower) -> tuple[tuple[Item, ...], Tensor]:
+        """Return the tuples that one tower sees, and their embeddings [2, n, D] in it, safe then unsafe.
+
+        Raises:
+            DataError: it sees none.
+        """
+        if tower not in self._embedded:
+            with self.noting(tower) as dropped:
+                self._embedded[tower] = self._embed(usable(self.data, [tower], dropped), tower, tower)
+        return self._embedded[tower]
+
+    def _embed(self, items: Sequence[Item], other: Tower, tower: Tower) -> tuple[tuple[Item, ...], Tensor]:
+        """Return items and their embeddings in the tower `other`, less those that `tower` has to do without."""
+        identity = self.identities.embeddings(other, items)
         entry = self.cache.load("embeddings", identity.key)
         if entry is not None and (self.plan.recipe.skips_bad_items or not entry[1]["unreadable"]):
             embedded, unreadable = torch.from_numpy(entry[0]["embeddings"]).to(self.device), entry[1]["unreadable"]

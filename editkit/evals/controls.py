@@ -138,7 +138,7 @@ def _counts(patch: Patch) -> dict[str, int]:
 
 def _redraw_of(plan: Plan, tower: Tower) -> Redraw | None:
     own, manipulator = plan.recipe.towers[tower], plan.manipulator_spec(tower)
-    asks = bool(manipulator.needs or own.manipulator.asks("other_scorers") or own.other_checkpoint)
+    asks = bool(manipulator.needs or own.manipulator.asks("other_scorers") or own.sources)
     return kind_of_control(cast(SelectorSpec, own.selector.spec), manipulator, asks=asks)
 
 

@@ -50,6 +50,7 @@ def is_fitted(patch: Patch) -> bool:
 def _recorded(patch: Patch, model: str, host: Host) -> Plan:
     recipe: Mapping[str, Any] = patch.record["recipe"]
     kept = {name: recipe[name] for name in ("data", "targets", "calibration", *TOWERS)}
+    kept["preserve"] = recipe.get("preserve", "none")  # recipes from before there was a choice preserve nothing
     precision = {f"compute.{name}": recipe[name] for name in ("dtype", "autocast") if name in recipe}
     return make_plan([("control", {**flatten(kept), **precision, "model": model})], host)
 

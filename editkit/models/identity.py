@@ -3,6 +3,7 @@
     ModelIdentity       how inputs become tensors and tensors become outputs
     ScoreIdentity       of it, the data and a scorer: the scores of one site
     MomentsIdentity     of it and the data: the statistics of one site
+    PreservedIdentity   of it and preserved texts or images: the statistics of one site
     EmbeddingIdentity   of it, an edit and texts or images: their embeddings
 
 What moves a number by rounding alone is no part of them: batch size, threads, the model of a processor.
@@ -128,6 +129,18 @@ class MomentsIdentity(ComputedIdentity):
     """Whether second moments are among them."""
     edited: str
     """Digest of what was edited before they were taken; empty: nothing was."""
+
+
+@dataclass(frozen=True)
+class PreservedIdentity(ComputedIdentity):
+    """The second moment of one site's inputs on preserved items."""
+
+    content: str
+    """Digest of the texts, or of the images' bytes."""
+    tokens: str
+    site: Site
+    edited: str
+    """Digest of what was edited before it was taken; empty: nothing was."""
 
 
 @dataclass(frozen=True)

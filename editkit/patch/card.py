@@ -46,6 +46,12 @@ def write_card(record: Mapping[str, Any], name: str) -> str:
             f"fingerprint `{data['fingerprint'][:12]}`).",
             "",
         ]
+    if preserved := record.get("preserved"):
+        lines += [
+            f"The fit was to leave {preserved['texts']:,} texts and {preserved['images']:,} images as they are "
+            f"(`{', '.join(record['recipe']['preserve'])}`, fingerprint `{preserved['fingerprint'][:12]}`).",
+            "",
+        ]
     lines += [
         "## What it costs",
         "",

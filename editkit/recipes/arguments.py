@@ -14,6 +14,7 @@ from editkit.recipes.tower_swap import tower_swap
 PATHS = {
     "model": "model",
     "targets": "targets",
+    "preserve": "preserve",
     "scorer": "scorer.name",
     "selector": "selector.name",
     "tau": "selector.tau",
@@ -40,6 +41,8 @@ class Arguments:
     data: str | None = None
     """NAME, NAME:PATH, or the path of a table."""
     targets: Sequence[str] | None = None
+    preserve: Sequence[str] | None = None
+    """What an edit leaves as it is: data as NAME or NAME:PATH, "words", or "none"."""
     vision_tower: str | Path | None = None
     """Another model, whose vision tower takes this one's place."""
     text_tower: str | Path | None = None

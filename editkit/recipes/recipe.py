@@ -13,12 +13,21 @@ from pydantic import Field
 from editkit.components.choice import Choice, validate_options
 from editkit.components.host import Host
 from editkit.components.site import TOWERS, Tower
-from editkit.components.specs import DatasetOptions, DatasetSpec, ManipulatorSpec, Options, ScorerSpec, SelectorSpec
+from editkit.components.specs import (
+    DatasetOptions,
+    DatasetSpec,
+    ManipulatorSpec,
+    Options,
+    ScorerSpec,
+    SelectorSpec,
+    Twins,
+)
 from editkit.errors import RecipeError, did_you_mean
 from editkit.models.compute import Compute
 from editkit.recipes.asked import MAIN, asked_scorers, asked_selectors
 from editkit.recipes.combination import imply, require_sense, require_used
 from editkit.recipes.layers import COMPONENTS, Layer, merge
+from editkit.recipes.preserve import NONE, preserve_sources
 
 NOT_ASKED_FOR = ("default", "adapter")
 """Origins of values that nobody chose: a component that makes them useless is no contradiction."""
@@ -45,13 +54,21 @@ class TowerRecipe:
     other_scorers: Mapping[str, Choice] = field(default_factory=dict)
     other_selectors: Mapping[str, Choice] = field(default_factory=dict)
     other_checkpoint: str | None = None
+    other_checkpoints: tuple[str, ...] = ()
     sequential: bool = False
     """Whether each site is fitted on the model with the sites before it edited."""
+    twins: Twins = "own"
+    """Which safe item an unsafe one is paired with in the cross moments."""
 
     @property
     def scorers(self) -> dict[str, Choice]:
         """The tower's own scorer as "scorer", and those that its selector and manipulator ask for by their labels."""
         return ({MAIN: self.scorer} if self.scorer else {}) | dict(self.other_scorers)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Every checkpoint that the manipulator takes weights from."""
+        return (*([self.other_checkpoint] if self.other_checkpoint is not None else []), *self.other_checkpoints)
 
     @property
     def components(self) -> list[Choice]:
@@ -71,6 +88,8 @@ class Recipe:
     towers: Mapping[Tower, TowerRecipe]
     origins: Mapping[str, str]
     """Dotted path -> where its value came from."""
+    preserve: Mapping[str, Choice | None] = field(default_factory=dict)
+    """What the edit leaves as it is, as the recipe names it, and the data set; None: words of the calibration data."""
 
     def describe(self) -> dict[str, Any]:
         """Return what defines the edit, as plain data: the record's `recipe`."""
@@ -79,6 +98,7 @@ class Recipe:
             # only what was set: the demo's folder is this machine's, and no part of what the edit is
             "data": {"name": self.data.name, **self.data.options.model_dump(mode="json", exclude_defaults=True)},
             "targets": list(self.targets),
+            **({"preserve": list(self.preserve) or [NONE]} if _can_preserve(self.towers) else {}),
             "calibration": self.calibration.model_dump(mode="json"),
             **self.compute.precision,
             **{
@@ -115,14 +135,16 @@ def resolve(layers: Sequence[tuple[str, Layer]], host: Host) -> Recipe:
 
 
 def _build(values: dict[str, Any], origins: dict[str, str], host: Host) -> Recipe:
-    roots = {"model", "targets", "calibration", "compute", *COMPONENTS, *TOWERS}
+    roots = {"model", "targets", "preserve", "calibration", "compute", *COMPONENTS, *TOWERS}
     for path in values:
         root, dot, _ = path.partition(".")
         if root not in roots:
             raise RecipeError(
                 f"A recipe has no '{path}'.{did_you_mean(root, roots)}", f"Its parts are: {', '.join(sorted(roots))}."
             )
-        if bool(dot) == (root in ("model", "targets")):  # a value where parts are, or parts where a value is
+        if bool(dot) == (
+            root in ("model", "targets", "preserve")
+        ):  # a value where parts are, or parts where a value is
             raise RecipeError(
                 f"A recipe has no '{path}'.",
                 f"'{root}' is a value of its own." if dot else f"Set one of its parts: {root}.NAME=VALUE.",
@@ -140,6 +162,13 @@ def _build(values: dict[str, Any], origins: dict[str, str], host: Host) -> Recip
         raise RecipeError(f"targets = {targets!r}: this is no list of targets.", "Write targets: [text:attn.out].")
     known: list[Choice] = []
     towers = {tower: _tower(values, origins, tower, tuple(targets), host, known) for tower in TOWERS}
+    preserve = preserve_sources(values.get("preserve"), host)
+    if preserve and not _can_preserve(towers):
+        names = " and ".join(dict.fromkeys(f"'{part.manipulator.name}'" for part in towers.values()))
+        raise RecipeError(
+            f"preserve = {', '.join(preserve)} would do nothing: manipulator {names} fits to nothing that should stay.",
+            "Leave it out, or use a manipulator that preserves, such as redirect or refuse.",
+        )
     return Recipe(
         model=values["model"],
         data=_choose("data", values, host),
@@ -148,7 +177,13 @@ def _build(values: dict[str, Any], origins: dict[str, str], host: Host) -> Recip
         compute=validate_options(Compute, _below(values, "compute"), "compute"),
         towers=towers,
         origins=origins,
+        preserve=preserve,
     )
+
+
+def _can_preserve(towers: Mapping[Tower, TowerRecipe]) -> bool:
+    specs = (cast(ManipulatorSpec, part.manipulator.spec) for part in towers.values())
+    return any("preserved" in spec.needs for spec in specs)
 
 
 def _tower(
@@ -183,7 +218,9 @@ def _tower(
         other_scorers={label: _once(choice, known) for label, choice in others.items()},
         other_selectors={label: _once(choice, known) for label, choice in selectors.items()},
         other_checkpoint=manipulator.asks("other_checkpoint"),
+        other_checkpoints=manipulator.asks("other_checkpoints"),
         sequential=manipulator.asks("sequential"),
+        twins=manipulator.asks("twins"),
     )
 
 

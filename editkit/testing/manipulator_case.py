@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import cast
 
@@ -50,6 +50,11 @@ class Edit:
         inside = {f"{part}.{name}": held for part, of in described.items() if of for name, held in vars(of).items()}
         scores = {f"other_scores.{label}": held[self.site] for label, held in context.other_scores.items()}
         weights = {f"other_weights of {site.name}": held for site, held in context.other_weights.items()}
+        weights |= {
+            f"other_checkpoints[{place}] of {site.name}": tensor
+            for place, held in enumerate(context.other_checkpoints)
+            for site, tensor in held.items()
+        }
         everything = {**self.held, "mask": self.mask, **inside, **scores, **weights}
         return {name: held for name, held in everything.items() if isinstance(held, Tensor)}
 
@@ -104,6 +109,7 @@ class Case:
         look = "embeddings" in self.spec.needs and site.role == "proj"
         own, other = (normalize(torch.randn(2, SAMPLES, OUTPUTS, generator=draw), dim=-1) for _ in range(2))
         elsewhere = self.choice.asks("other_checkpoint") is not None
+        several = len(self.choice.asks("other_checkpoints"))
         return ManipulationContext(
             seed=0,
             moments=self._moments(site, weight, draw),
@@ -111,11 +117,19 @@ class Case:
             other_modality=describe_embeddings(other) if look else None,
             other_scores={label: {site: torch.empty(site.shape).exponential_(generator=draw)} for label in self.labels},
             other_weights={site: torch.randn(site.shape, generator=draw).to(weight.dtype)} if elsewhere else {},
+            other_checkpoints=[
+                {site: torch.randn(site.shape, generator=draw).to(weight.dtype)} for _ in range(several)
+            ],
         )
 
     def _moments(self, site: Site, weight: Tensor, draw: torch.Generator) -> dict[Site, Moments]:
         safe, unsafe = (torch.randn(SAMPLES, INPUTS, generator=draw) + shift for shift in (0.0, 0.5))
+        safe[:, 0] /= 100  # an input that hardly anything but unsafe samples uses, as real sites have many
         whole = moments_of(weight, safe, unsafe)
         if "second-moments" in self.spec.needs:
+            rows = torch.randn(SAMPLES, INPUTS, generator=draw).double() if "preserved" in self.spec.needs else None
+            if rows is not None:
+                rows[:, 0] /= 100
+                whole = replace(whole, preserved=rows.T @ rows / SAMPLES)
             return {site: whole}
         return {site: Moments(whole.pairs, whole.safe, whole.unsafe)} if "mean-inputs" in self.spec.needs else {}

@@ -1,6 +1,9 @@
 """Move the selected weights towards those of another checkpoint (WiSE-FT, Wortsman et al., CVPR 2022, on a selection).
 
 theta' = (1 - lambda) theta + lambda theta_other on the selection
+
+Beyond 0 and 1 it is task arithmetic (Ilharco et al., ICLR 2023): theta + lambda (theta_other - theta), with a negative
+lambda away from what the other checkpoint learnt.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ def blend(weight: Tensor, other: Tensor, *, amount: float) -> Tensor:
     Args:
         weight: [O, I] in any floating dtype.
         other: [O, I] in any floating dtype, its own.
-        amount: from 0, which gives the bits of `weight`, to 1, which gives `other` as that dtype holds it.
+        amount: 0 gives the bits of `weight`, 1 `other` as that dtype holds it; any other number is as good.
     """
     if amount == 0:
         return weight

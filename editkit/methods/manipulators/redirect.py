@@ -1,6 +1,10 @@
 """Send the unsafe sample of each pair where its safe twin goes.
 
 t(s) = W s, in the objective of `pair_fit`       G = W (Z_su - Z_uu)
+
+With `target` nearest-safe, s in t and in Z_su is the safe item of the calibration data whose embedding is nearest to
+that of the unsafe one, in the same modality and the unedited model, after SafeR-CLIP (2025), which trains towards it.
+Z_ss, what is to stay, is that of the tuples' own safe items.
 """
 
 from __future__ import annotations

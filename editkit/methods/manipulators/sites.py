@@ -5,7 +5,7 @@ from __future__ import annotations
 from editkit.components.site import Site
 from editkit.components.specs import Options
 from editkit.errors import SiteError
-from editkit.methods.manipulators.options import RefuseOptions
+from editkit.methods.manipulators.options import LoraOptions, RefuseOptions
 
 
 def require_bias(site: Site, options: Options) -> None:
@@ -18,6 +18,25 @@ def require_bias(site: Site, options: Options) -> None:
         raise SiteError(
             f"{site.name} has no bias, so the mean of an input cannot be folded into it.",
             "Take it out of the targets, or use the manipulator zero.",
+        )
+
+
+def require_adapted(site: Site, options: LoraOptions) -> None:
+    """Refuse a site that an adapter does not change (`lora`).
+
+    Raises:
+        SiteError: it does not, or not one module of its alone stands for the site.
+        ModelError: there is no such adapter.
+    """
+    from editkit.files.lora_adapter import LoraAdapter
+
+    adapter = LoraAdapter.open(options.adapter)
+    if adapter.module_of(site.module) is None:
+        endings = sorted({module.rpartition(".")[2] for module in adapter.modules})
+        raise SiteError(
+            f"{options.adapter} has nothing for {site.name} (module {site.module or 'none'}): it changes "
+            f"{len(adapter.modules)} modules, called {', '.join(endings)}.",
+            "Give --target for the sites that it changes alone, such as *:attn.q for q_proj.",
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from editkit.components.specs import ManipulatorSpec
 from editkit.methods.manipulators import options
-from editkit.methods.manipulators.sites import require_bias, require_shared_space
+from editkit.methods.manipulators.sites import require_adapted, require_bias, require_shared_space
 from editkit.methods.references import UWM
 
 MANIPULATORS = [
@@ -39,6 +39,24 @@ MANIPULATORS = [
         reference="Robust fine-tuning of zero-shot models (WiSE-FT), CVPR 2022",
     ),
     ManipulatorSpec(
+        name="merge",
+        summary="add what several checkpoints changed",
+        target="editkit.methods.manipulators.merge:Merge",
+        options=options.MergeOptions,
+        other_checkpoints=options.MergeOptions.other_checkpoints,
+        reference="TIES-Merging: Resolving Interference When Merging Models, NeurIPS 2023",
+    ),
+    ManipulatorSpec(
+        name="lora",
+        summary="subtract a LoRA adapter",
+        target="editkit.methods.manipulators.lora:Lora",
+        options=options.LoraOptions,
+        reference="Composing Parameter-Efficient Modules with Arithmetic Operations, NeurIPS 2023",
+        acts_on="sites",
+        reads=options.LoraOptions.reads,
+        check_site=require_adapted,
+    ),
+    ManipulatorSpec(
         name="mean-ablate",
         summary="replace selected inputs by their safe mean, folded into the bias",
         target="editkit.methods.manipulators.mean_ablate:MeanAblate",
@@ -56,12 +74,43 @@ MANIPULATORS = [
         acts_on="sites",
     ),
     ManipulatorSpec(
+        name="leace",
+        summary="erase what linear classifiers tell of unsafe from safe",
+        target="editkit.methods.manipulators.leace:Leace",
+        options=options.LeaceOptions,
+        reference="LEACE: Perfect linear concept erasure in closed form, NeurIPS 2023",
+        needs=frozenset({"second-moments"}),
+        acts_on="sites",
+        role="proj",
+    ),
+    ManipulatorSpec(
+        name="inlp",
+        summary="project onto the null spaces of classifiers of unsafe outputs",
+        target="editkit.methods.manipulators.inlp:Inlp",
+        options=options.InlpOptions,
+        reference="Null It Out: Guarding Protected Attributes by Iterative Nullspace Projection, ACL 2020",
+        needs=frozenset({"second-moments"}),
+        acts_on="sites",
+        role="proj",
+    ),
+    ManipulatorSpec(
+        name="null-space",
+        summary="take out what unsafe inputs excite where safe ones are quiet",
+        target="editkit.methods.manipulators.null_space:NullSpace",
+        options=options.NullSpaceOptions,
+        reference="After Deep Unlearning: Fast and Efficient Gradient-free Approach to Class Forgetting, 2024",
+        needs=frozenset({"second-moments", "preserved"}),
+        acts_on="sites",
+        role="proj",
+    ),
+    ManipulatorSpec(
         name="redirect",
         summary="send unsafe inputs where their safe twins go",
         target="editkit.methods.manipulators.redirect:Redirect",
-        options=options.PairFitOptions,
-        sequential=options.PairFitOptions.sequential,
-        needs=frozenset({"second-moments"}),
+        options=options.RedirectOptions,
+        sequential=options.RedirectOptions.sequential,
+        twins=options.RedirectOptions.twins,
+        needs=frozenset({"second-moments", "preserved"}),
         acts_on="sites",
         role="proj",
     ),
@@ -72,8 +121,9 @@ MANIPULATORS = [
         options=options.RefuseOptions,
         sequential=options.RefuseOptions.sequential,
         check_site=require_shared_space,
-        needs=frozenset({"second-moments", "embeddings"}),
+        needs=frozenset({"second-moments", "embeddings", "preserved"}),
         acts_on="sites",
         role="proj",
+        preserve=("words",),
     ),
 ]

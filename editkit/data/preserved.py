@@ -1,0 +1,82 @@
+"""What an edit is to leave as it is: texts and images without a label, taken from any data set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from editkit.components.site import Tower
+from editkit.data.classes import ClassSet
+from editkit.data.digests import Remembered, image_digests
+from editkit.data.draw import draw_order
+from editkit.data.protocol import AnyData
+from editkit.data.readers.images import ImageSource
+from editkit.data.tuples import TupleSet
+from editkit.files.digests import digest_of, fingerprint_of
+
+Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True)
+class Preserved:
+    """Texts for the text tower, images for the vision tower: no pairs, each counts alike."""
+
+    texts: tuple[str, ...] = ()
+    images: tuple[ImageSource, ...] = ()
+
+    def __or__(self, other: Preserved) -> Preserved:
+        """Return the items of both, each once."""
+        return Preserved(_once((*self.texts, *other.texts)), _once((*self.images, *other.images)))
+
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return bool(self.texts or self.images)
+
+    def of(self, tower: Tower) -> tuple[str, ...] | tuple[ImageSource, ...]:
+        """Return the items that one tower sees."""
+        return self.texts if tower == "text" else self.images
+
+    def only(self, towers: Iterable[Tower]) -> Preserved:
+        """Return what these towers see."""
+        seen = set(towers)
+        return Preserved(self.texts if "text" in seen else (), self.images if "vision" in seen else ())
+
+    def describe(self) -> dict[str, int]:
+        """Return how many there are."""
+        return {"texts": len(self.texts), "images": len(self.images)}
+
+    def fingerprint(self, remembered: Remembered | None = None) -> str:
+        """Return the sha256 of the texts and of the images' bytes, whatever their order.
+
+        Raises:
+            DataError: an image file is missing or cannot be read.
+        """
+        images = (digest_of(digest) for digest in image_digests(self.images, remembered))
+        return digest_of([fingerprint_of(map(digest_of, self.texts)), fingerprint_of(images)])
+
+    def draw(self, limit: int | None, seed: int) -> Preserved:
+        """Draw at most `limit` texts and `limit` images."""
+        images = [self.images[place] for place in sorted(draw_order([str(one) for one in self.images], seed)[:limit])]
+        texts = [self.texts[place] for place in sorted(draw_order(self.texts, seed)[:limit])]
+        return Preserved(tuple(texts), tuple(images))
+
+
+def preserved_of(data: AnyData) -> Preserved:
+    """Return what a data set has to preserve.
+
+    Of tuples that is the safe side, of labelled images the images and the prompts of their classes.
+    """
+    if isinstance(data, TupleSet):
+        texts = (item.safe_text for item in data.items if item.safe_text)
+        return Preserved(_once(texts), _once(item.safe_image for item in data.items if item.safe_image))
+    if isinstance(data, ClassSet):
+        return Preserved(_once(data.prompts()), _once(data.images))
+    found = Preserved()
+    for one in data.sets:
+        found |= preserved_of(one.data)
+    return found
+
+
+def _once(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    return tuple(dict.fromkeys(entries))
