@@ -52,8 +52,10 @@ if TYPE_CHECKING:
     )
     from editkit.components.statistics import EmbeddingMoments, Moments
     from editkit.data.classes import Classes, ClassSet
-    from editkit.data.options import ClassesOptions, VisuOptions
+    from editkit.data.options import ClassesOptions, PairsOptions, QueriesOptions, VisuOptions
+    from editkit.data.pairs import Pairs
     from editkit.data.protocol import Dataset
+    from editkit.data.queries import Queries, QuerySet
     from editkit.data.tuples import Item, LeftOut, TupleSet
     from editkit.data.visu import Visu
     from editkit.errors import (
@@ -134,8 +136,13 @@ __all__ = [
     "OnBadItem",
     "Options",
     "OutputError",
+    "Pairs",
+    "PairsOptions",
     "PatchError",
     "PluginError",
+    "Queries",
+    "QueriesOptions",
+    "QuerySet",
     "RecipeError",
     "Role",
     "Row",
@@ -206,7 +213,9 @@ _HOMES = {
     "editkit.libraries": "library_errors",
     "editkit.models.reading": "local_folder promised read_json settings_digest",
     "editkit.data.classes": "ClassSet Classes",
-    "editkit.data.options": "ClassesOptions VisuOptions",
+    "editkit.data.options": "ClassesOptions PairsOptions QueriesOptions VisuOptions",
+    "editkit.data.pairs": "Pairs",
+    "editkit.data.queries": "Queries QuerySet",
     "editkit.data.tuples": "Item LeftOut TupleSet",
     "editkit.data.visu": "Visu",
     "editkit.components.metric": "ClipBenchmarkMetric HubMetric Metric",

@@ -218,15 +218,24 @@ class AdapterSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec(Spec):
-    """A source of tuples, or of labelled images (`content="classes"`)."""
+    """A source of tuples, of labelled images (`content="classes"`), or of unpaired texts and images ("queries").
+
+    What goes with tuples is named beside them: each of the last four fields names registered data sets.
+    """
 
     kind = "dataset"
     options: type[DatasetOptions] = DatasetOptions
-    content: Literal["tuples", "classes"] = "tuples"
+    content: Literal["tuples", "classes", "queries"] = "tuples"
     defaults: tuple[tuple[str, str], ...] = ()
     """Split by purpose, where they differ from ViSU's: edit "train", sweep "validation", eval "test"."""
     knowledge: str = ""
-    """Name of the class set on which accuracy is measured beside evaluations of these tuples."""
+    """The class set on which accuracy is measured beside evaluations of these tuples."""
+    queries: str = ""
+    """The queries that search among these tuples' items."""
+    slices: str = ""
+    """The tuples whose rows name slices: other wordings, other cues, unseen concepts."""
+    benign: tuple[str, ...] = ()
+    """Class sets of benign images that look like the concept: their labels are what is not the concept."""
 
     @property
     def protocols(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from editkit.components.choice import Choice
 from editkit.components.host import Host
 from editkit.components.protocols import Adapter, ModelFiles
 from editkit.components.specs import EvalSpec, JudgeSpec
-from editkit.data.protocol import AnyData
+from editkit.data.protocol import Evaluated as EvaluatedData
 from editkit.data.tuples import LeftOut, TupleSet
 from editkit.evals.judges.panel import Chosen
 from editkit.evals.provenance import describe_run
@@ -48,7 +48,7 @@ class EvaluationContext:
     """What the model runs on, of what is there."""
     variants: Sequence[Variant]
     """The base, the patches, and their controls."""
-    data: AnyData
+    data: EvaluatedData
     """The items that were drawn: whole tuples, or labelled images."""
     patches: LoadedPatches
     judges: Sequence[Chosen]

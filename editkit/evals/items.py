@@ -5,14 +5,21 @@ from __future__ import annotations
 from editkit.components.host import Host
 from editkit.components.specs import DatasetSpec, EvalSpec
 from editkit.data.classes import ClassSet
-from editkit.data.protocol import AnyData
+from editkit.data.protocol import AnyData, Evaluated
+from editkit.data.queries import QuerySet
 from editkit.data.tuples import TupleSet
 from editkit.data.zeroshot.sets import ClassSets
 from editkit.errors import RecipeError
 from editkit.recipes.recipe import Recipe
 
+KINDS = {
+    "tuples": "tuples of safe and unsafe items",
+    "classes": "labelled images",
+    "queries": "queries, which go with tuples (--queries)",
+}
 
-def load_items(spec: EvalSpec, recipe: Recipe) -> AnyData:
+
+def load_items(spec: EvalSpec, recipe: Recipe) -> Evaluated:
     """Load the recipe's data set and draw what is to be evaluated: whole tuples, or labelled images.
 
     Raises:
@@ -20,11 +27,10 @@ def load_items(spec: EvalSpec, recipe: Recipe) -> AnyData:
     """
     chosen = recipe.calibration
     data: AnyData = recipe.data.build().load(chosen.split)
-    content = "tuples" if isinstance(data, TupleSet) else "classes"
-    if content != spec.data:
-        kinds = {"tuples": "tuples of safe and unsafe items", "classes": "labelled images"}
+    content = "tuples" if isinstance(data, TupleSet) else "queries" if isinstance(data, QuerySet) else "classes"
+    if content != spec.data or isinstance(data, QuerySet):
         raise RecipeError(
-            f"`{spec.name}` evaluates {kinds[spec.data]}, but data set '{recipe.data.name}' holds {kinds[content]}.",
+            f"`{spec.name}` evaluates {KINDS[spec.data]}, but data set '{recipe.data.name}' holds {KINDS[content]}.",
             f"Give --data {'visu:FOLDER or pairs:FILE' if spec.data == 'tuples' else 'classes:FILE or zeroshot:DIR'}",
         )
     if isinstance(data, TupleSet):
