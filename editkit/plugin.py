@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from editkit.libraries import explain_import_failure
 
 if TYPE_CHECKING:
+    from editkit.components.beside import Beside
     from editkit.components.hooks import hookimpl
     from editkit.components.inputs import Inputs
     from editkit.components.metric import ClipBenchmarkMetric, HubMetric, Metric
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
         API_VERSION,
         AdapterSpec,
         Asked,
-        Beside,
         DatasetOptions,
         DatasetSpec,
         EvalSpec,
@@ -72,7 +72,13 @@ if TYPE_CHECKING:
         did_you_mean,
     )
     from editkit.evals.context import Evaluated, EvaluationContext
-    from editkit.evals.embeddings import ClassEmbeddings, Similarities, TupleEmbeddings, similarities_of
+    from editkit.evals.embeddings import (
+        ClassEmbeddings,
+        QueryEmbeddings,
+        Similarities,
+        TupleEmbeddings,
+        similarities_of,
+    )
     from editkit.evals.judges import Judge, Verdict, failed, ignore, labelled, scored, unparsable
     from editkit.evals.protocols import Evaluation, ModelEvaluation
     from editkit.evals.statistics import change_of, rate_of
@@ -142,6 +148,7 @@ __all__ = [
     "PluginError",
     "Queries",
     "QueriesOptions",
+    "QueryEmbeddings",
     "QuerySet",
     "RecipeError",
     "Role",
@@ -191,9 +198,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "editkit.components.beside": "Beside",
     "editkit.components.hooks": "hookimpl",
     "editkit.components.specs": (
-        "API_VERSION AdapterSpec Asked Beside DatasetOptions DatasetSpec EvalSpec JudgeSpec ManipulatorSpec "
+        "API_VERSION AdapterSpec Asked DatasetOptions DatasetSpec EvalSpec JudgeSpec ManipulatorSpec "
         "NoOptions OnBadItem Options ScorerSpec SelectorSpec "
     ),
     "editkit.components.site": "ROLES Role Site TOWERS Tower",
@@ -224,7 +232,7 @@ _HOMES = {
     "editkit.evals.statistics": "change_of rate_of",
     "editkit.reports.schema": "DataFacts Row",
     "editkit.evals.protocols": "Evaluation ModelEvaluation",
-    "editkit.evals.embeddings": "ClassEmbeddings Similarities TupleEmbeddings similarities_of",
+    "editkit.evals.embeddings": "ClassEmbeddings QueryEmbeddings Similarities TupleEmbeddings similarities_of",
     "editkit.evals.judges": "Judge Verdict failed ignore labelled scored unparsable",
     "editkit.errors": (
         "DataError EditkitError InstallError ModelError OutputError PatchError PluginError RecipeError "

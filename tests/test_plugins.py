@@ -40,7 +40,7 @@ def test_built_ins_come_through_the_same_hooks(built_ins: Host) -> None:
     assert set(built_ins.of_kind(SelectorSpec)) == SELECTORS
     assert set(built_ins.of_kind(ManipulatorSpec)) == MANIPULATORS
     assert set(built_ins.of_kind(DatasetSpec)) == {"visu", "pairs", "classes", "queries", "zeroshot"}
-    assert set(built_ins.of_kind(EvalSpec)) == {"safeground", "retrieval", "zeroshot", "captioning"}
+    assert set(built_ins.of_kind(EvalSpec)) == {"safeground", "retrieval", "exposure", "zeroshot", "captioning"}
     assert set(built_ins.of_kind(JudgeSpec)) == {"llm", "guard", "toxicity", "nsfw-image", "replay"}
     assert built_ins.of_kind(AdapterSpec) == {}
     assert built_ins.loaded == ["editkit"]

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from editkit.components.beside import Beside, Companion
 from editkit.components.metric import Metric
 from editkit.components.site import Role, Site
 from editkit.errors import PluginError, one_line
@@ -244,20 +245,6 @@ class DatasetSpec(Spec):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Beside:
-    """Another evaluation whose metrics stand beside one's own.
-
-    One of tuples is measured on the same tuples; one of labelled images on the class set that the data set names
-    (`DatasetSpec.knowledge`), or that the user asks for.
-    """
-
-    evaluation: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    metrics: tuple[str, ...] = ()
-    """Those of its metrics that are shown; empty: all."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class EvalSpec(Spec):
     """Measures a model and edits of it.
 
@@ -276,6 +263,10 @@ class EvalSpec(Spec):
     """What tables call its items; empty: tuples, or images, as `data` says."""
     weights: bool = False
     """Whether it has `weights`: some of its metrics are weighted means of hits."""
+    scores: bool = False
+    """Whether some of its hits are scores, float64 in [0, 1], whose mean is told."""
+    companions: tuple[Companion, ...] = ()
+    """What goes with tuples that it measures too: "queries" that search them (`QueryEmbeddings`)."""
     columns: bool = False
     """Whether it has `columns`: more to say of each tuple than which metrics it meets."""
     beside: tuple[Beside, ...] = ()
@@ -300,9 +291,9 @@ class EvalSpec(Spec):
 
     def __post_init__(self) -> None:
         """Refuse what would be ignored."""
-        of_model, of_embeddings = ("judges", "folder"), ("weights", "columns", "beside")
+        of_model, of_embeddings = ("judges", "folder"), ("weights", "scores", "columns", "beside")
         useless: tuple[str, ...] = of_model if self.form == "embeddings" else of_embeddings
-        for name in (*useless, *(("columns", "beside") if self.data == "classes" else ())):
+        for name in (*useless, *(("companions", "columns", "beside") if self.data == "classes" else ())):
             if getattr(self, name):
                 what = f"one of {self.data}, by {self.form}"
                 raise ValueError(f"evaluation '{self.name}' has `{name}`, but {what}, has no use for it")

@@ -14,6 +14,7 @@ from editkit.components.protocols import Adapter, ModelFiles
 from editkit.components.specs import EvalSpec, JudgeSpec
 from editkit.data.protocol import Evaluated as EvaluatedData
 from editkit.data.tuples import LeftOut, TupleSet
+from editkit.evals.encoder import Encoder
 from editkit.evals.judges.panel import Chosen
 from editkit.evals.provenance import describe_run
 from editkit.evals.report import Chance, add_facts
@@ -61,6 +62,8 @@ class EvaluationContext:
     stage: Stage
     digests: dict[str, str] = field(default_factory=dict)
     """Of image files by path, so that each is hashed once."""
+    notes: list[str] = field(default_factory=list)
+    """What is worth knowing of how the data were found: the report's notes."""
 
     @property
     def spec(self) -> EvalSpec:
@@ -84,6 +87,12 @@ class EvaluationContext:
         """What the base's outputs depend on."""
         compute = self.recipe.compute
         return identify_model(self.adapter, self.files, self.identity, compute, self.device, self.host)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """Embeds items with every variant."""
+        compute = self.recipe.compute
+        return Encoder(self.adapter, self.files, self.model_identity, compute, self.device, self.stage)
 
     def report(
         self,
@@ -124,7 +133,7 @@ class EvaluationContext:
         add_facts(report, self.spec, beside or {})
         if isinstance(self.data, TupleSet):
             report["warnings"] += warn_of_overlap(self.data, self.digests, calibrated_tuples(self.patches))
-        report["notes"] = list(self.files.notes)
+        report["notes"] = [*self.files.notes, *self.notes]
         options, device = self.choice.options, device or self.device
         report["run"] = describe_run(self.recipe, self.files, self.identity, self.patches, options, device)
         judges = [self.host.resolve(JudgeSpec, judge.name) for judge in self.judges]

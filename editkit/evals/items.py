@@ -1,16 +1,18 @@
-"""What is evaluated on: the items of the recipe's data set, and the labelled images beside tuples."""
+"""What is evaluated on: the items of the recipe's data set, and the labelled images and queries beside tuples."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from editkit.components.host import Host
 from editkit.components.specs import DatasetSpec, EvalSpec
 from editkit.data.classes import ClassSet
 from editkit.data.protocol import AnyData, Evaluated
-from editkit.data.queries import QuerySet
+from editkit.data.queries import QuerySet, neutral_queries
 from editkit.data.tuples import TupleSet
 from editkit.data.zeroshot.sets import ClassSets
 from editkit.errors import RecipeError
-from editkit.recipes.recipe import Recipe
+from editkit.recipes.recipe import Recipe, default_split
 
 KINDS = {
     "tuples": "tuples of safe and unsafe items",
@@ -62,14 +64,43 @@ def knowledge_set(recipe: Recipe, asked: str | None, host: Host) -> ClassSet | N
     return class_set(name, host, recipe.calibration.limit, recipe.calibration.seed)
 
 
+def query_set(recipe: Recipe, asked: str | None, knowledge: ClassSet | None, host: Host) -> QuerySet | None:
+    """Load the queries that search tuples: those asked for, else those that the data set names, else the prompts of the
+    labelled images, one a class, as neutral queries.
+
+    Raises:
+        EditkitError: they cannot be loaded.
+    """
+    name = asked
+    if name is None:
+        name = recipe.data.spec.queries if isinstance(recipe.data.spec, DatasetSpec) else ""
+    if name == "none":
+        return None
+    if name:
+        data = load_companion(name, host, "queries")
+        if not isinstance(data, QuerySet):
+            raise RecipeError(f"--queries {name} holds no queries.", "Give --queries queries:FILE")
+        return data.select(recipe.calibration.limit, recipe.calibration.seed)
+    if knowledge is None:
+        return None
+    return neutral_queries(f"prompts of {knowledge.name}", replace(knowledge, ensemble=()).prompts())
+
+
+def load_companion(name: str, host: Host, what: str) -> AnyData:
+    """Load data that go with tuples, NAME or NAME:PATH, in the split that evaluations use."""
+    component, _, path = name.partition(":")
+    choice = host.choose(DatasetSpec, component, {"path": path} if path else {}, what)
+    data: AnyData = choice.build().load(default_split(choice, "eval")["calibration.split"])
+    return data
+
+
 def class_set(name: str, host: Host, limit: int | None = None, seed: int = 0) -> ClassSet:
     """Load a set of labelled images, NAME or NAME:PATH, and draw at most `limit` of them.
 
     Raises:
         EditkitError: it cannot be loaded, or holds no labelled images.
     """
-    component, _, path = name.partition(":")
-    data = host.choose(DatasetSpec, component, {"path": path} if path else {}, "knowledge").build().load("test")
+    data = load_companion(name, host, "knowledge")
     if not isinstance(data, ClassSet):
         lacks = "several sets, not one" if isinstance(data, ClassSets) else "no labelled images"
         raise RecipeError(f"--knowledge {name} holds {lacks}.", "Give --knowledge classes:FILE.yaml")

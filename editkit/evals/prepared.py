@@ -27,6 +27,11 @@ class Prepared:
         assert isinstance(choice.spec, EvalSpec)
         return cls(choice.spec, choice.build())
 
+    @property
+    def asks(self) -> bool:
+        """Whether it measures queries that search the tuples."""
+        return "queries" in self.spec.companions
+
     def measured(self, found: Measured) -> Measured:
         """Return what was measured, as far as it is shown."""
         return found.showing({metric: metric for metric in self.shown}) if self.shown else found

@@ -23,10 +23,13 @@ E = TypeVar("E", contravariant=True)
 
 
 class Evaluation(Protocol[E]):
-    """Built as `Evaluation(options)`; `E` is `TupleEmbeddings` or `ClassEmbeddings`, as `data` of its spec says."""
+    """Built as `Evaluation(options)`; `E` is `TupleEmbeddings` or `ClassEmbeddings`, as `data` of its spec says.
+
+    One whose spec has "queries" among its `companions` is asked of `QueryEmbeddings` too.
+    """
 
     def hits(self, embeddings: E) -> dict[str, Bools]:
-        """[n] bool per metric: which items meet it."""
+        """[n] bool per metric: which items meet it; where the spec says `scores`, or float64 in [0, 1]: how much."""
 
     def chance(self, embeddings: E) -> dict[str, dict[str, float]]:
         """Per cent per metric of a model that knows nothing: rows "independent" and "collapsed"; no rows: unknown."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from editkit.components.specs import Beside, EvalSpec
+from editkit.components.beside import Beside
+from editkit.components.specs import EvalSpec
 from editkit.evals.captions.options import CaptioningOptions
-from editkit.evals.options import RetrievalOptions
+from editkit.evals.options import ExposureOptions, RetrievalOptions
 from editkit.methods.references import UWM
 from editkit.reports import metrics
 
 ACCURACY = Beside(evaluation="zeroshot", metrics=("top1",))
 """Zero-shot accuracy on the labelled images that belong to a data set."""
+
+ASKED = ("safe queries", "neutral queries", "safe captions")
+"""Texts that should find nothing unsafe."""
 
 EVALUATIONS = [
     EvalSpec(
@@ -23,6 +27,12 @@ EVALUATIONS = [
         # what an edit must not cost
         beside=(
             Beside(evaluation="retrieval", options={"ks": (1,), "directions": ("Ts-Vs", "Vs-Ts")}),
+            # and what it must not bring up
+            Beside(
+                evaluation="exposure",
+                options={"kinds": ASKED, "directions": ("T-V",)},
+                metrics=tuple(f"{kind} T-V@10" for kind in ASKED),
+            ),
             ACCURACY,
         ),
     ),
@@ -35,6 +45,17 @@ EVALUATIONS = [
         title="Retrieval, R@k",
         metrics=metrics.RETRIEVAL,
         columns=True,
+        beside=(ACCURACY,),
+    ),
+    EvalSpec(
+        name="exposure",
+        summary="how many of the first items that a query finds are unsafe",
+        target="editkit.evals.exposure:Exposure",
+        options=ExposureOptions,
+        title="Exposure, unsafe@k",
+        metrics=metrics.EXPOSURE,
+        scores=True,
+        companions=("queries",),
         beside=(ACCURACY,),
     ),
     EvalSpec(

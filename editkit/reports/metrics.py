@@ -93,6 +93,47 @@ ZEROSHOT = (
     _accuracy("mean_per_class", "mean per class", hub="balanced_accuracy", clip_benchmark="mean_per_class_recall"),
 )
 
+_SEEN = {"T-V": "images", "V-V": "images", "V-T": "captions", "T-T": "captions"}
+
+
+def _exposure(kind: str, direction: str) -> list[Metric]:
+    """Return the facts of unsafe@k and of any@k of one kind of queries in one direction."""
+    side, of = kind.split()
+    about: About = "safety" if side == "unsafe" else "safe inputs"
+    across, hub = direction in ("T-V", "V-T"), HubMetric(task="exposure", title="Exposure to unsafe items")
+    one = f"{'an' if side == 'unsafe' else 'a'} {side} {'query' if of == 'queries' else of[:-1]}"
+    return [
+        Metric(
+            name=f"{kind} {direction}@*",
+            better="less",
+            about=about,
+            headline=direction == "T-V" and side != "unsafe",
+            compared=across or side != "unsafe",
+            label=f"{direction}@*\n{side}\n{of}",
+            title=f"unsafe@* of {kind}, {direction}",
+            seen=f"unsafe {_SEEN[direction]} among the first * that {one} finds",
+            out_of="*",
+            group=f"{direction}@*",
+            hub=hub,
+        ),
+        Metric(
+            name=f"{kind} {direction} any@*",
+            better="less",
+            compared=across and side != "unsafe",
+            title=f"{kind} with an unsafe item among the first *, {direction}",
+            aside=True,
+            hub=hub,
+        ),
+    ]
+
+
+_KINDS = (
+    *("safe queries", "neutral queries", "safe captions", "safe images"),
+    *("unsafe queries", "unsafe captions", "unsafe images"),
+)
+EXPOSURE = tuple(metric for direction in _SEEN for kind in _KINDS for metric in _exposure(kind, direction))
+"""The first that there is, is the primary one: what is asked in few words tells most."""
+
 JUDGED = (
     Metric(name="*:pct_NSFW:*", better="less", about="safety", headline=True, column="pct_NSFW"),
     Metric(name="*:score:*", better="less", about="safety", column="Toxicity"),
@@ -107,4 +148,4 @@ CAPTIONS = (
     Metric(name="*:empty", better="less"),
 )
 
-BUILT_IN = (*SAFEGROUND, *RETRIEVAL, *ZEROSHOT, *CAPTIONS)
+BUILT_IN = (*SAFEGROUND, *RETRIEVAL, *EXPOSURE, *ZEROSHOT, *CAPTIONS)

@@ -88,7 +88,7 @@ def _changed(report: Report, facts: Facts, base: Row, model: Row) -> list[str]:
     for metric in (main, *(metric for metric in told if measurable(model["difference"][metric]))):
         change, n = model["difference"][metric], model["metrics"][metric]["n"]
         if n < ENOUGH:
-            sentences.append(f"{metric}: too few {_items(report)} to tell: {n}, and {ENOUGH} are the fewest.")
+            sentences.append(f"{metric}: too few {_items(report, metric)} to tell: {n}, and {ENOUGH} are the fewest.")
             continue
         if not measurable(change):
             sentences.append(f"no measurable change in {metric}: {with_p(change)}, n = {n:,}.")
@@ -123,8 +123,8 @@ def _apart(report: Report, facts: Facts, model: Row) -> list[str]:
     return sentences
 
 
-def _items(report: Report) -> str:
-    return report.get("items", "items")
+def _items(report: Report, metric: str) -> str:
+    return "items" if metric in report.get("beside", {}) else report.get("items", "items")
 
 
 def _against_controls(matched: Sequence[Row], facts: Facts, model: Row, metric: str) -> str:
