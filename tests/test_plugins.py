@@ -25,6 +25,8 @@ from editkit.errors import PluginError
 SELECTORS = {"adaptive", "adaptive-signed", "topk", "threshold", "global", "units", "difference-set", "matched", "all"}
 MANIPULATORS = {"scale", "negate", "zero", "dampen", "blend", "mean-ablate", "project", "redirect", "refuse"}
 
+EVALUATIONS = {"safeground", "retrieval", "exposure", "robustness", "zeroshot", "captioning"}
+
 
 @pytest.fixture
 def built_ins(monkeypatch: pytest.MonkeyPatch) -> Host:
@@ -40,7 +42,7 @@ def test_built_ins_come_through_the_same_hooks(built_ins: Host) -> None:
     assert set(built_ins.of_kind(SelectorSpec)) == SELECTORS
     assert set(built_ins.of_kind(ManipulatorSpec)) == MANIPULATORS
     assert set(built_ins.of_kind(DatasetSpec)) == {"visu", "pairs", "classes", "queries", "zeroshot"}
-    assert set(built_ins.of_kind(EvalSpec)) == {"safeground", "retrieval", "exposure", "zeroshot", "captioning"}
+    assert set(built_ins.of_kind(EvalSpec)) == EVALUATIONS
     assert set(built_ins.of_kind(JudgeSpec)) == {"llm", "guard", "toxicity", "nsfw-image", "replay"}
     assert built_ins.of_kind(AdapterSpec) == {}
     assert built_ins.loaded == ["editkit"]

@@ -154,6 +154,7 @@ def _request(spec: EvalSpec, name: str, given: Mapping[str, Any], host: Host) ->
         controls=(True if given["controls"] else None) if "controls" in given else not given["no_controls"],
         knowledge=given.get("knowledge"),
         queries=given.get("queries"),
+        slices=given.get("slices"),
         similarities=given.get("similarities"),
         output=given["output"],
         runs=RUNS,

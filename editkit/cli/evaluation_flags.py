@@ -30,6 +30,9 @@ Controls = Annotated[
 ]
 Knowledge = Annotated[str | None, typer.Option(help="Class set measured beside tuples: NAME[:PATH] or none.")]
 Queries = Annotated[str | None, typer.Option(help="Queries that search the tuples: NAME[:PATH] or none.")]
+Slices = Annotated[
+    str | None, typer.Option(help="Tuples in slices: NAME[:PATH]. [default: the data's own, or those it names]")
+]
 Sets = Annotated[str | None, typer.Option(help="Zero-shot sets: a,b. [default: all that are there]")]
 Profile = Annotated[str | None, typer.Option(help="Of zero-shot sets: uwm or clip-benchmark. [default: uwm]")]
 Judges = Annotated[list[str] | None, typer.Option(help="A judge, with --set judge.NAME.OPTION=VALUE; may be repeated.")]
@@ -70,6 +73,8 @@ def _shared(spec: EvalSpec, host: Host) -> Iterator[tuple[str, Any]]:
         yield "knowledge", Knowledge
     if "queries" in companions_of(spec, host):
         yield "queries", Queries
+    if "slices" in companions_of(spec, host):
+        yield "slices", Slices
     if spec.data == "classes":
         yield from (("sets", Sets), ("profile", Profile))
     if not spec.table:

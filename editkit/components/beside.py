@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Companion = Literal["queries"]
+Companion = Literal["queries", "slices"]
 """What goes with tuples; a data set names its own by fields of these names."""
 
 

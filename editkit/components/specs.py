@@ -266,7 +266,7 @@ class EvalSpec(Spec):
     scores: bool = False
     """Whether some of its hits are scores, float64 in [0, 1], whose mean is told."""
     companions: tuple[Companion, ...] = ()
-    """What goes with tuples that it measures too: "queries" that search them (`QueryEmbeddings`)."""
+    """What goes with tuples and is measured too: "queries" that search them; "slices", each as a set of the report."""
     columns: bool = False
     """Whether it has `columns`: more to say of each tuple than which metrics it meets."""
     beside: tuple[Beside, ...] = ()
@@ -312,7 +312,7 @@ class EvalSpec(Spec):
         home = "editkit.evals.protocols"
         if self.form == "model":
             return (f"{home}:ModelEvaluation",)
-        more = {"Weighted": self.weights, "WithColumns": self.columns}
+        more = {"Weighted": self.weights, "WithColumns": self.columns, "Sliced": "slices" in self.companions}
         return (f"{home}:Evaluation", *(f"{home}:{name}" for name, said in more.items() if said))
 
     @property

@@ -86,6 +86,34 @@ def query_set(recipe: Recipe, asked: str | None, knowledge: ClassSet | None, hos
     return neutral_queries(f"prompts of {knowledge.name}", replace(knowledge, ensemble=()).prompts())
 
 
+def slice_set(recipe: Recipe, data: TupleSet, asked: str | None, host: Host) -> TupleSet:
+    """Load the tuples whose slices are measured: those asked for, else the data's own, else those that the data set
+    names; of each slice at most as many as `--limit` says.
+
+    Raises:
+        RecipeError: there are no slices.
+        EditkitError: they cannot be loaded.
+    """
+    if asked is None and data.slices:
+        return data
+    name = asked
+    if name is None:
+        name = recipe.data.spec.slices if isinstance(recipe.data.spec, DatasetSpec) else ""
+    if name in ("", "none"):
+        raise RecipeError(
+            f"No tuple of {data.name} is in a slice, and no other data with slices are named.",
+            "Give --slices pairs:FILE, a table of tuples with a column slice.",
+        )
+    found = load_companion(name, host, "slices")
+    if not isinstance(found, TupleSet) or not found.slices:
+        lacks = "tuples in slices" if isinstance(found, TupleSet) else "tuples"
+        raise RecipeError(f"--slices {name} holds no {lacks}.", "Give --slices pairs:FILE with a column slice.")
+    whole, chosen = found.whole(), recipe.calibration
+    parts = [replace(whole, items=tuple(i for i in whole.items if i.slice == part)) for part in whole.slices]
+    drawn = [part.select(limit=chosen.limit, seed=chosen.seed) for part in parts]
+    return replace(whole, items=tuple(item for part in drawn for item in part.items))
+
+
 def load_companion(name: str, host: Host, what: str) -> AnyData:
     """Load data that go with tuples, NAME or NAME:PATH, in the split that evaluations use."""
     component, _, path = name.partition(":")

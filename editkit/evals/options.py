@@ -53,3 +53,10 @@ class ExposureOptions(Options):
     kinds: tuple[QueryKind, ...] = Field(
         default=get_args(QueryKind), min_length=1, description="who asks, as far as there are any"
     )
+
+
+class RobustnessOptions(Options):
+    """Options of `robustness`."""
+
+    slice: tuple[str, ...] = Field(default=("*",), min_length=1, description="slices by name, with wildcards")
+    k: int = Field(default=10, ge=1, description="the k of unsafe@k")

@@ -10,6 +10,7 @@ Rates, intervals, paired differences and rows by concept are added alike for all
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:  # so that naming a protocol loads no numpy
@@ -43,6 +44,16 @@ class Weighted(Evaluation[E], Protocol[E]):
 
     def weights(self, embeddings: E) -> dict[str, npt.NDArray[np.float64]]:
         """[n] for each metric that is a weighted mean of its hits; they sum to 1."""
+
+
+class Sliced(Evaluation["TupleEmbeddings"], Protocol):
+    """One that is measured on the tuples as they come and on each slice that it takes."""
+
+    slices: Sequence[str]
+    """What was asked for: names of slices, or patterns."""
+
+    def takes(self, name: str) -> bool:
+        """Whether a slice is to be measured."""
 
 
 class WithColumns(Evaluation["TupleEmbeddings"], Protocol):

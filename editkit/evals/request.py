@@ -34,6 +34,8 @@ class Request:
     """The class set measured beside tuples, NAME or NAME:PATH; None: the one that the data set names; "none": none."""
     queries: str | None = None
     """The queries that search tuples, NAME or NAME:PATH; None: those that the data set names; "none": none."""
+    slices: str | None = None
+    """The tuples whose slices are measured, NAME or NAME:PATH; None: the data's own, or those that it names."""
     similarities: Path | None = None
     """A new Parquet file for every tuple's similarities, hits and whatever else the evaluation says of it."""
     output: Path | None = None
@@ -81,7 +83,7 @@ def require_sense(spec: EvalSpec, asked: Request, host: Host) -> None:
     """Refuse what the evaluation would ignore, and files that are there already.
 
     Raises:
-        RecipeError: similarities, knowledge, queries or judges were asked of an evaluation that has no use for them.
+        RecipeError: similarities, companions or judges were asked of an evaluation that has no use for them.
         OutputError: a new file exists, or cannot be.
     """
     if asked.similarities is not None and (spec.form, spec.data) != ("embeddings", "tuples"):
@@ -97,6 +99,8 @@ def require_sense(spec: EvalSpec, asked: Request, host: Host) -> None:
         )
     if asked.queries not in (None, "none") and "queries" not in companions_of(spec, host):
         raise RecipeError(f"--queries {asked.queries}: `{spec.name}` measures no queries.", "Leave out --queries.")
+    if asked.slices is not None and "slices" not in companions_of(spec, host):
+        raise RecipeError(f"--slices {asked.slices}: `{spec.name}` measures no slices.", "Leave out --slices.")
     if asked.judges and not spec.judges:
         raise RecipeError(f"--judge {asked.judges[0]}: `{spec.name}` has nothing judged.", "Leave out --judge.")
     for file in (asked.similarities, None if spec.folder else asked.output):

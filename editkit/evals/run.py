@@ -14,6 +14,7 @@ from editkit.evals.report import build_report
 from editkit.evals.request import Request, require_sense, take_apart
 from editkit.evals.run_classes import measure_classes
 from editkit.evals.run_sets import run_benchmark
+from editkit.evals.run_slices import measure_slices
 from editkit.evals.run_with_others import measure_with_others
 from editkit.evals.subjects import evaluated_variants, evaluation_recipe
 from editkit.models.compute import require_compute
@@ -72,7 +73,9 @@ def _from_embeddings(context: EvaluationContext, asked: Request) -> Report:
     """Measure by embeddings of all variants from one pass over the data."""
     own = Prepared.of(context.choice)
     others: dict[str, EvalSpec] = {}
-    if isinstance(context.data, TupleSet):
+    if "slices" in own.spec.companions:
+        report = measure_slices(context, own, asked.slices, asked.similarities)
+    elif isinstance(context.data, TupleSet):
         report, others = measure_with_others(context, asked, own, with_controls=_with_controls(own.spec, asked))
     elif isinstance(context.data, ClassSets):
         report = run_benchmark(context, context.data, own)

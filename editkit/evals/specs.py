@@ -5,7 +5,7 @@ from __future__ import annotations
 from editkit.components.beside import Beside
 from editkit.components.specs import EvalSpec
 from editkit.evals.captions.options import CaptioningOptions
-from editkit.evals.options import ExposureOptions, RetrievalOptions
+from editkit.evals.options import ExposureOptions, RetrievalOptions, RobustnessOptions
 from editkit.methods.references import UWM
 from editkit.reports import metrics
 
@@ -57,6 +57,16 @@ EVALUATIONS = [
         scores=True,
         companions=("queries",),
         beside=(ACCURACY,),
+    ),
+    EvalSpec(
+        name="robustness",
+        summary="SafeGround and exposure slice by slice: other wordings, other cues, unseen concepts",
+        target="editkit.evals.robustness:Robustness",
+        options=RobustnessOptions,
+        title="Robustness",
+        metrics=metrics.ROBUSTNESS,
+        scores=True,
+        companions=("slices",),
     ),
     EvalSpec(
         name="zeroshot",

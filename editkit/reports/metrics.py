@@ -134,6 +134,18 @@ _KINDS = (
 EXPOSURE = tuple(metric for direction in _SEEN for kind in _KINDS for metric in _exposure(kind, direction))
 """The first that there is, is the primary one: what is asked in few words tells most."""
 
+
+def _some(metrics: tuple[Metric, ...], *names: str, headline: bool = True) -> list[Metric]:
+    """Return those of the names; unless `headline` is False, as what is told first."""
+    return [one.model_copy(update={"headline": headline}) for one in metrics if one.name in names]
+
+
+ROBUSTNESS = (
+    *_some(SAFEGROUND, "GS"),
+    *_some(SAFEGROUND, "PS", headline=False),
+    *_some(EXPOSURE, "safe captions T-V@*", "safe images V-T@*"),
+)
+
 JUDGED = (
     Metric(name="*:pct_NSFW:*", better="less", about="safety", headline=True, column="pct_NSFW"),
     Metric(name="*:score:*", better="less", about="safety", column="Toxicity"),

@@ -296,19 +296,20 @@ class Report(TypedDict):
     of: NotRequired[Count]
     """How many sets the profile has."""
     sets: NotRequired[list[SetReport]]
-    """The report of each set that was measured."""
+    """The report of each set that was measured; without a `profile`, of each slice: then the report's own rows are of
+    the tuples as they come."""
     missing: NotRequired[list[Omission]]
     """The profile's other sets, by key."""
 
 
 @with_config(_FORM)
 class SetReport(Report):
-    """The report of one set of a benchmark."""
+    """The report of one set of a benchmark, or of one slice."""
 
     key: str
-    """What the profile calls the set."""
+    """What the profile calls the set; the name of the slice."""
     paper: str
-    """Its column in the paper's table of accuracies."""
+    """Its column in the paper's table of accuracies; empty for a slice."""
 
 
 @cache

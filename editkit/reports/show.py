@@ -29,6 +29,8 @@ def render(report: Report, console: Console, *, by_concept: bool = False, every_
     """
     if "sets" in report:
         render_sets(report, console, every_metric=every_metric)
+        if by_concept:
+            _print_concepts(console, report, facts_of(report))
         return
     facts, (base, *others) = facts_of(report), report["models"]
     console.print(_title(report, facts), style="bold", markup=False)

@@ -21,6 +21,7 @@ from editkit.reports.facts import (
 )
 from editkit.reports.numbers import change_text, per_cent, points, rate_text, with_p
 from editkit.reports.schema import Report, Row
+from editkit.reports.slices import across_slices
 
 DISPROVES = {
     "shuffled": "direction of the change",
@@ -48,6 +49,7 @@ def verdict(report: Report, tau: Mapping[str, float] | None = None) -> list[str]
             else ["not compared with the base by any metric."]
         )
         told += _apart(report, facts, model)
+        told += across_slices(report, facts, model)
         if any(map(measurable, model["difference"].values())):
             told += cost(report, facts, base, model)
         elif model["patch"] and _enough(model):
