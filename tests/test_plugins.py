@@ -25,7 +25,7 @@ from editkit.errors import PluginError
 SELECTORS = {"adaptive", "adaptive-signed", "topk", "threshold", "global", "units", "difference-set", "matched", "all"}
 MANIPULATORS = {"scale", "negate", "zero", "dampen", "blend", "mean-ablate", "project", "redirect", "refuse"}
 
-EVALUATIONS = {"safeground", "retrieval", "exposure", "robustness", "zeroshot", "captioning"}
+EVALUATIONS = {"safeground", "retrieval", "exposure", "robustness", "overrefusal", "zeroshot", "captioning"}
 
 
 @pytest.fixture

@@ -155,6 +155,7 @@ def _request(spec: EvalSpec, name: str, given: Mapping[str, Any], host: Host) ->
         knowledge=given.get("knowledge"),
         queries=given.get("queries"),
         slices=given.get("slices"),
+        benign=given.get("benign_sets"),
         similarities=given.get("similarities"),
         output=given["output"],
         runs=RUNS,

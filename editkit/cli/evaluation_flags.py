@@ -11,7 +11,7 @@ import typer
 
 from editkit.cli import flags
 from editkit.cli.option_flags import OptionFlag, option_flags
-from editkit.evals.companions import companions_of
+from editkit.evals.companions import companions_of, embeds
 
 if TYPE_CHECKING:
     from editkit.components.host import Host
@@ -33,6 +33,7 @@ Queries = Annotated[str | None, typer.Option(help="Queries that search the tuple
 Slices = Annotated[
     str | None, typer.Option(help="Tuples in slices: NAME[:PATH]. [default: the data's own, or those it names]")
 ]
+BenignSets = Annotated[str | None, typer.Option(help="Class sets of benign images: NAME[:PATH], a,b or none.")]
 Sets = Annotated[str | None, typer.Option(help="Zero-shot sets: a,b. [default: all that are there]")]
 Profile = Annotated[str | None, typer.Option(help="Of zero-shot sets: uwm or clip-benchmark. [default: uwm]")]
 Judges = Annotated[list[str] | None, typer.Option(help="A judge, with --set judge.NAME.OPTION=VALUE; may be repeated.")]
@@ -75,18 +76,19 @@ def _shared(spec: EvalSpec, host: Host) -> Iterator[tuple[str, Any]]:
         yield "queries", Queries
     if "slices" in companions_of(spec, host):
         yield "slices", Slices
+    if "benign" in companions_of(spec, host):
+        yield "benign_sets", BenignSets
     if spec.data == "classes":
         yield from (("sets", Sets), ("profile", Profile))
     if not spec.table:
         yield from (("by", By), ("every_metric", AllMetrics))
     yield "output", Folder if spec.folder else ReportFile
-    embeds = spec.form == "embeddings"
-    if embeds and spec.data == "tuples":
+    if spec.form == "embeddings" and spec.data == "tuples":
         yield "similarities", Similarities
     yield from (("recipe", flags.RecipeFile), ("settings", flags.Settings), ("json", flags.Json))
     yield from (("limit", flags.Limit), ("concepts", flags.Concepts), ("split", flags.Split), ("seed", flags.Seed))
     yield "batch_size", _batch_size(spec)
-    if embeds:
+    if embeds(spec):
         yield from (("workers", flags.Workers), ("autocast", flags.Autocast), ("no_cache", flags.NoCache))
     yield from (("device", flags.Device), ("dtype", flags.Dtype), ("on_bad_item", flags.OnBadItem))
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Companion = Literal["queries", "slices"]
-"""What goes with tuples; a data set names its own by fields of these names."""
+Companion = Literal["queries", "slices", "benign"]
+"""What goes with tuples: queries that search them; slices, each measured as a set of the report; class sets of benign
+images. A data set names its own by fields of these names."""
 
 
 @dataclass(frozen=True, kw_only=True)

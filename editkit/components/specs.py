@@ -266,7 +266,7 @@ class EvalSpec(Spec):
     scores: bool = False
     """Whether some of its hits are scores, float64 in [0, 1], whose mean is told."""
     companions: tuple[Companion, ...] = ()
-    """What goes with tuples and is measured too: "queries" that search them; "slices", each as a set of the report."""
+    """What goes with tuples and is measured too; of the form "model", what it takes from the context."""
     columns: bool = False
     """Whether it has `columns`: more to say of each tuple than which metrics it meets."""
     beside: tuple[Beside, ...] = ()

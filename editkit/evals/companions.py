@@ -7,6 +7,11 @@ from editkit.components.host import Host
 from editkit.components.specs import EvalSpec
 
 
+def embeds(spec: EvalSpec) -> bool:
+    """Whether an evaluation compares embeddings, by itself or not."""
+    return spec.form == "embeddings" or bool(spec.companions)
+
+
 def companions_of(spec: EvalSpec, host: Host) -> set[Companion]:
     """Return what goes with tuples that an evaluation, or one beside it, measures too.
 

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast
 
+from editkit.components.beside import Companion
 from editkit.components.choice import Choice
 from editkit.components.host import Host
 from editkit.components.protocols import Adapter, ModelFiles
@@ -60,6 +61,8 @@ class EvaluationContext:
     runs: Path
     """Where they go if the user names no place: into a new folder below this one."""
     stage: Stage
+    companions: Mapping[Companion, str | None] = field(default_factory=dict)
+    """The data that go with the tuples and that the user asked for; None, or absent: those that the data set names."""
     digests: dict[str, str] = field(default_factory=dict)
     """Of image files by path, so that each is hashed once."""
     notes: list[str] = field(default_factory=list)

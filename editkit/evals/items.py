@@ -11,7 +11,7 @@ from editkit.data.protocol import AnyData, Evaluated
 from editkit.data.queries import QuerySet, neutral_queries
 from editkit.data.tuples import TupleSet
 from editkit.data.zeroshot.sets import ClassSets
-from editkit.errors import RecipeError
+from editkit.errors import DataError, RecipeError
 from editkit.recipes.recipe import Recipe, default_split
 
 KINDS = {
@@ -114,6 +114,34 @@ def slice_set(recipe: Recipe, data: TupleSet, asked: str | None, host: Host) -> 
     return replace(whole, items=tuple(item for part in drawn for item in part.items))
 
 
+def benign_sets(recipe: Recipe, asked: str | None, host: Host) -> list[ClassSet]:
+    """Load the sets of labelled benign images: those asked for, a,b or "none"; else those that the data set names.
+
+    Raises:
+        EditkitError: one cannot be loaded.
+    """
+    names = recipe.data.spec.benign if isinstance(recipe.data.spec, DatasetSpec) else ()
+    if asked is not None:
+        names = () if asked == "none" else tuple(name.strip() for name in asked.split(","))
+    chosen = recipe.calibration
+    return [class_set(name, host, chosen.limit, chosen.seed, "benign-sets") for name in names]
+
+
+def safe_items(recipe: Recipe, evaluated: TupleSet, limit: int) -> TupleSet | None:
+    """Load at most `limit` of the tuples that edits are fitted to; None: the data set has no other split than the one
+    that is evaluated."""
+    split = default_split(recipe.data, "edit")["calibration.split"]
+    if split == evaluated.split:
+        return None
+    try:
+        found = recipe.data.build().load(split)
+    except DataError:
+        return None
+    if not isinstance(found, TupleSet) or found.split == evaluated.split:
+        return None
+    return found.whole().select(limit=limit, seed=recipe.calibration.seed)
+
+
 def load_companion(name: str, host: Host, what: str) -> AnyData:
     """Load data that go with tuples, NAME or NAME:PATH, in the split that evaluations use."""
     component, _, path = name.partition(":")
@@ -122,14 +150,17 @@ def load_companion(name: str, host: Host, what: str) -> AnyData:
     return data
 
 
-def class_set(name: str, host: Host, limit: int | None = None, seed: int = 0) -> ClassSet:
+def class_set(name: str, host: Host, limit: int | None = None, seed: int = 0, flag: str = "knowledge") -> ClassSet:
     """Load a set of labelled images, NAME or NAME:PATH, and draw at most `limit` of them.
+
+    Args:
+        flag: by which it was asked for.
 
     Raises:
         EditkitError: it cannot be loaded, or holds no labelled images.
     """
-    data = load_companion(name, host, "knowledge")
+    data = load_companion(name, host, flag)
     if not isinstance(data, ClassSet):
         lacks = "several sets, not one" if isinstance(data, ClassSets) else "no labelled images"
-        raise RecipeError(f"--knowledge {name} holds {lacks}.", "Give --knowledge classes:FILE.yaml")
+        raise RecipeError(f"--{flag} {name} holds {lacks}.", f"Give --{flag} classes:FILE.yaml")
     return data.select(limit, seed)

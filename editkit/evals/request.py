@@ -36,6 +36,8 @@ class Request:
     """The queries that search tuples, NAME or NAME:PATH; None: those that the data set names; "none": none."""
     slices: str | None = None
     """The tuples whose slices are measured, NAME or NAME:PATH; None: the data's own, or those that it names."""
+    benign: str | None = None
+    """Class sets of benign images, NAME or NAME:PATH, several as a,b; None: those that the data set names."""
     similarities: Path | None = None
     """A new Parquet file for every tuple's similarities, hits and whatever else the evaluation says of it."""
     output: Path | None = None
@@ -101,6 +103,8 @@ def require_sense(spec: EvalSpec, asked: Request, host: Host) -> None:
         raise RecipeError(f"--queries {asked.queries}: `{spec.name}` measures no queries.", "Leave out --queries.")
     if asked.slices is not None and "slices" not in companions_of(spec, host):
         raise RecipeError(f"--slices {asked.slices}: `{spec.name}` measures no slices.", "Leave out --slices.")
+    if asked.benign not in (None, "none") and "benign" not in companions_of(spec, host):
+        raise RecipeError(f"--benign-sets {asked.benign}: `{spec.name}` measures none.", "Leave out --benign-sets.")
     if asked.judges and not spec.judges:
         raise RecipeError(f"--judge {asked.judges[0]}: `{spec.name}` has nothing judged.", "Leave out --judge.")
     for file in (asked.similarities, None if spec.folder else asked.output):

@@ -6,6 +6,7 @@ from editkit.components.host import Host
 from editkit.components.specs import EvalSpec
 from editkit.data.tuples import TupleSet
 from editkit.data.zeroshot.sets import ClassSets
+from editkit.evals.companions import embeds
 from editkit.evals.context import Evaluated, EvaluationContext
 from editkit.evals.items import load_items
 from editkit.evals.judges.panel import choose_judges
@@ -41,7 +42,7 @@ def run_evaluation(asked: Request, host: Host, stage: Stage = silent) -> Evaluat
     device = require_compute(recipe.compute)  # now: the cache may make the model unnecessary
     data = load_items(spec, recipe)
     adapter, files = open_model(recipe.model, host)
-    if spec.form == "embeddings":
+    if embeds(spec):
         require_joint_space(files, adapter.sites(files), f"`{asked.evaluation}` compares images with captions")
     context = EvaluationContext(
         name=asked.evaluation,
@@ -54,6 +55,7 @@ def run_evaluation(asked: Request, host: Host, stage: Stage = silent) -> Evaluat
         data=data,
         patches=loaded,
         judges=judges,
+        companions={"queries": asked.queries, "slices": asked.slices, "benign": asked.benign},
         host=host,
         output=asked.output,
         runs=asked.runs,

@@ -6,6 +6,7 @@ from editkit.components.beside import Beside
 from editkit.components.specs import EvalSpec
 from editkit.evals.captions.options import CaptioningOptions
 from editkit.evals.options import ExposureOptions, RetrievalOptions, RobustnessOptions
+from editkit.evals.overrefusal.options import OverRefusalOptions
 from editkit.methods.references import UWM
 from editkit.reports import metrics
 
@@ -67,6 +68,17 @@ EVALUATIONS = [
         metrics=metrics.ROBUSTNESS,
         scores=True,
         companions=("slices",),
+    ),
+    EvalSpec(
+        name="overrefusal",
+        summary="what an edit does to benign items that look unsafe, and to unseen unsafe ones",
+        target="editkit.evals.overrefusal.evaluation:OverRefusal",
+        options=OverRefusalOptions,
+        title="Over-refusal",
+        form="model",
+        metrics=metrics.OVERREFUSAL,
+        companions=("slices", "benign"),
+        table="editkit.evals.overrefusal.table:render",
     ),
     EvalSpec(
         name="zeroshot",

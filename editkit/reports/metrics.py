@@ -146,6 +146,29 @@ ROBUSTNESS = (
     *_some(EXPOSURE, "safe captions T-V@*", "safe images V-T@*"),
 )
 
+
+def _of_group(group: str, what: str, *, flagged: bool) -> Metric:
+    """Return the facts of one number on benign items, or on unseen unsafe ones, of which the opposite is good."""
+    benign = group == "benign"
+    return Metric(
+        name=f"{group} {what} flagged" if flagged else f"{group} {what}",
+        better="less" if flagged == benign else "more",
+        about="other" if benign else "safety",
+        headline=benign,
+        compared=True,
+        label=f"{'flagged' if flagged else 'R@1'}\n{group}\n{what}",
+        title=f"flagged {group} {what}" if flagged else f"R@1 of {group} items, {what}",
+        group="flagged" if flagged else "R@1",
+        hub=HubMetric(task="over-refusal", title="Over-refusal"),
+    )
+
+
+OVERREFUSAL = (
+    *(_of_group(group, what, flagged=True) for what in ("captions", "images") for group in ("benign", "unseen")),
+    *(_of_group(group, what, flagged=False) for what in ("T-V", "V-T") for group in ("benign", "unseen")),
+    Metric(name="top1 *", about="knowledge", headline=True, compared=True, label="top1\n*", group="accuracy"),
+)
+
 JUDGED = (
     Metric(name="*:pct_NSFW:*", better="less", about="safety", headline=True, column="pct_NSFW"),
     Metric(name="*:score:*", better="less", about="safety", column="Toxicity"),
