@@ -208,6 +208,18 @@ def test_what_is_no_set_of_queries_is_refused(place: Path, queries: str, told: s
     assert not list(Path().iterdir())
 
 
+def test_a_query_image_that_cannot_be_decoded_is_left_out_by_name(place: Path) -> None:
+    Path("broken.jpg").write_bytes(b"no image")
+    image = next(place.glob("safe-*.jpg"))
+    Path("asked.csv").write_text(f"id,image,kind\nbad,broken.jpg,safe\ngood,{image},safe\n")
+    flags = ("--queries", "queries:asked.csv", "--knowledge", "none", "--no-controls", "--json")
+    assert "broken.jpg" in as_error(exposure(place, *flags, runner=run))
+    report = exposure(place, *flags, "--on-bad-item", "skip").json
+    [left] = report["left_out"]
+    assert left["id"] == "queries:asked.csv: bad" and "broken.jpg" in left["reason"]
+    assert report["models"][0]["metrics"]["safe queries V-T@10"]["n"] == 1
+
+
 def test_an_evaluation_without_queries_refuses_them(place: Path) -> None:
     with pytest.raises(editkit.EditkitError, match="`retrieval` measures no queries"):
         editkit.evaluate("retrieval", model=place / "model", queries=f"queries:{place / 'queries.csv'}")

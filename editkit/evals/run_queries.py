@@ -65,7 +65,7 @@ def measure_queries(
                 scores=scores_of(prepared, hits[variants[0].name]),
                 same=np.unique(numbers, return_inverse=True)[1].reshape(-1),
                 named=[str(data.texts[places[row]]) for row in rows] if modality == "text" else ids,
-                left_out=tuple(LeftOut(data.ids[places[row]], reason) for row, reason in bad.items()),
+                left_out=data.left_out + tuple(LeftOut(data.ids[places[row]], reason) for row, reason in bad.items()),
             )
             measured.append(prepared.measured(one))
     return [one for one in measured if one.hits[variants[0].name]]

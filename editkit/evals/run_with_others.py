@@ -10,7 +10,7 @@ from editkit.data.queries import QuerySet
 from editkit.evals.context import EvaluationContext
 from editkit.evals.items import knowledge_set, query_set
 from editkit.evals.prepared import Prepared, prepare_beside
-from editkit.evals.report import Measured, build_report
+from editkit.evals.report import build_report
 from editkit.evals.request import Request
 from editkit.evals.run_classes import measure_classes
 from editkit.evals.run_queries import measure_queries
@@ -18,7 +18,7 @@ from editkit.evals.run_tuples import embed_tuples, measure_tuples
 from editkit.evals.subjects import parts_of
 from editkit.evals.wrecks import wreck_variants
 from editkit.models.variants import Variant
-from editkit.reports.schema import Report
+from editkit.reports.schema import Omission, Report
 
 
 def measure_with_others(
@@ -37,20 +37,25 @@ def measure_with_others(
     skip, variants = context.recipe.skips_bad_items, _all_variants(context, own, with_controls)
     tuples = embed_tuples(context.tuples, variants, context.encoder, context.digests, skip_unreadable=skip)
     first, *others = measure_tuples(tuples, [own, *of_tuples], variants, asked.similarities)
-    searching: list[Measured] = []
-    measured = list(zip(of_tuples, others, strict=True))
-    for one in (own, *of_tuples):
-        if queries is not None and one.asks:
-            found = measure_queries(one, queries, tuples, variants, context.encoder, skip_unreadable=skip)
-            searching += found if one is own else []
-            measured += [(one, each) for each in found if one is not own]
+    asking = [
+        (one, each)
+        for one in (own, *of_tuples)
+        if queries is not None and one.asks
+        for each in measure_queries(one, queries, tuples, variants, context.encoder, skip_unreadable=skip)
+    ]
+    searching = [each for one, each in asking if one is own]
+    measured = [*zip(of_tuples, others, strict=True), *((one, each) for one, each in asking if one is not own)]
     if images is not None:
         for one in of_classes:
             labelled = measure_classes(one, images, variants, context.encoder, tuples.seen, skip_unreadable=skip)
             measured.append((one, labelled))
     base = variants[0].name
     specs = {metric: one.spec for one, each in measured for metric in each.hits[base]}
-    return build_report(context.name, variants, first, [*searching, *(each for _, each in measured)]), specs
+    report = build_report(context.name, variants, first, [*searching, *(each for _, each in measured)])
+    if queries is not None:
+        bad = dict.fromkeys(left for _, each in asking for left in each.left_out)
+        report["left_out"] += [Omission(id=f"{queries.name}: {one.id}", reason=one.reason) for one in bad]
+    return report, specs
 
 
 def _all_variants(context: EvaluationContext, own: Prepared, with_controls: bool) -> Sequence[Variant]:
