@@ -11,7 +11,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from editkit.components.specs import ManipulatorSpec, Options, ScorerSpec, SelectorSpec
+from editkit.components.spec import Options
+from editkit.components.specs import ManipulatorSpec, ScorerSpec, SelectorSpec
 from editkit.methods.manipulators.specs import MANIPULATORS
 from editkit.methods.references import UWM
 from editkit.methods.scorers.specs import SCORERS

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 from editkit.components.hooks import hookimpl
-from editkit.components.specs import DatasetSpec, EvalSpec, JudgeSpec, ManipulatorSpec, ScorerSpec, SelectorSpec
-from editkit.data.options import ClassesOptions, PairsOptions, VisuOptions
+from editkit.components.specs import (
+    DatasetSpec,
+    EvalSpec,
+    JudgeSpec,
+    ManipulatorSpec,
+    ScorerSpec,
+    SelectorSpec,
+)
+from editkit.data.options import ClassesOptions, PairsOptions, QueriesOptions, VisuOptions
 from editkit.data.zeroshot.options import ZEROSHOT
 from editkit.evals.judges.specs import JUDGES
 from editkit.evals.specs import EVALUATIONS
@@ -35,7 +42,7 @@ def editkit_manipulators() -> list[ManipulatorSpec]:
 
 @hookimpl
 def editkit_datasets() -> list[DatasetSpec]:
-    """Sources of tuples and of labelled images."""
+    """Sources of tuples, of labelled images and of queries."""
     return [
         DatasetSpec(
             name="visu",
@@ -56,6 +63,13 @@ def editkit_datasets() -> list[DatasetSpec]:
             target="editkit.data.classes:Classes",
             options=ClassesOptions,
             content="classes",
+        ),
+        DatasetSpec(
+            name="queries",
+            summary="a table of queries: texts or images that are safe, neutral or unsafe",
+            target="editkit.data.queries:Queries",
+            options=QueriesOptions,
+            content="queries",
         ),
         ZEROSHOT,
     ]

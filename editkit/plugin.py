@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from editkit.libraries import explain_import_failure
 
 if TYPE_CHECKING:
+    from editkit.components.beside import Beside
     from editkit.components.hooks import hookimpl
     from editkit.components.inputs import Inputs
     from editkit.components.metric import ClipBenchmarkMetric, HubMetric, Metric
@@ -34,26 +35,24 @@ if TYPE_CHECKING:
         WeightScorer,
     )
     from editkit.components.site import ROLES, TOWERS, Role, Site, Tower
+    from editkit.components.spec import API_VERSION, Asked, NoOptions, Options
     from editkit.components.specs import (
-        API_VERSION,
         AdapterSpec,
-        Asked,
-        Beside,
         DatasetOptions,
         DatasetSpec,
         EvalSpec,
         JudgeSpec,
         ManipulatorSpec,
-        NoOptions,
         OnBadItem,
-        Options,
         ScorerSpec,
         SelectorSpec,
     )
     from editkit.components.statistics import EmbeddingMoments, Moments
     from editkit.data.classes import Classes, ClassSet
-    from editkit.data.options import ClassesOptions, VisuOptions
+    from editkit.data.options import ClassesOptions, PairsOptions, QueriesOptions, VisuOptions
+    from editkit.data.pairs import Pairs
     from editkit.data.protocol import Dataset
+    from editkit.data.queries import Queries, QuerySet
     from editkit.data.tuples import Item, LeftOut, TupleSet
     from editkit.data.visu import Visu
     from editkit.errors import (
@@ -70,7 +69,13 @@ if TYPE_CHECKING:
         did_you_mean,
     )
     from editkit.evals.context import Evaluated, EvaluationContext
-    from editkit.evals.embeddings import ClassEmbeddings, Similarities, TupleEmbeddings, similarities_of
+    from editkit.evals.embeddings import (
+        ClassEmbeddings,
+        QueryEmbeddings,
+        Similarities,
+        TupleEmbeddings,
+        similarities_of,
+    )
     from editkit.evals.judges import Judge, Verdict, failed, ignore, labelled, scored, unparsable
     from editkit.evals.protocols import Evaluation, ModelEvaluation
     from editkit.evals.statistics import change_of, rate_of
@@ -134,8 +139,14 @@ __all__ = [
     "OnBadItem",
     "Options",
     "OutputError",
+    "Pairs",
+    "PairsOptions",
     "PatchError",
     "PluginError",
+    "Queries",
+    "QueriesOptions",
+    "QueryEmbeddings",
+    "QuerySet",
     "RecipeError",
     "Role",
     "Row",
@@ -184,9 +195,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "editkit.components.beside": "Beside",
     "editkit.components.hooks": "hookimpl",
     "editkit.components.specs": (
-        "API_VERSION AdapterSpec Asked Beside DatasetOptions DatasetSpec EvalSpec JudgeSpec ManipulatorSpec "
+        "API_VERSION AdapterSpec Asked DatasetOptions DatasetSpec EvalSpec JudgeSpec ManipulatorSpec "
         "NoOptions OnBadItem Options ScorerSpec SelectorSpec "
     ),
     "editkit.components.site": "ROLES Role Site TOWERS Tower",
@@ -206,7 +218,9 @@ _HOMES = {
     "editkit.libraries": "library_errors",
     "editkit.models.reading": "local_folder promised read_json settings_digest",
     "editkit.data.classes": "ClassSet Classes",
-    "editkit.data.options": "ClassesOptions VisuOptions",
+    "editkit.data.options": "ClassesOptions PairsOptions QueriesOptions VisuOptions",
+    "editkit.data.pairs": "Pairs",
+    "editkit.data.queries": "Queries QuerySet",
     "editkit.data.tuples": "Item LeftOut TupleSet",
     "editkit.data.visu": "Visu",
     "editkit.components.metric": "ClipBenchmarkMetric HubMetric Metric",
@@ -215,7 +229,7 @@ _HOMES = {
     "editkit.evals.statistics": "change_of rate_of",
     "editkit.reports.schema": "DataFacts Row",
     "editkit.evals.protocols": "Evaluation ModelEvaluation",
-    "editkit.evals.embeddings": "ClassEmbeddings Similarities TupleEmbeddings similarities_of",
+    "editkit.evals.embeddings": "ClassEmbeddings QueryEmbeddings Similarities TupleEmbeddings similarities_of",
     "editkit.evals.judges": "Judge Verdict failed ignore labelled scored unparsable",
     "editkit.errors": (
         "DataError EditkitError InstallError ModelError OutputError PatchError PluginError RecipeError "

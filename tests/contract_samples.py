@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from editkit.components.specs import Spec
+from editkit.components.spec import Spec
 from editkit.testing import ContractError
 
 

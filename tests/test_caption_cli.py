@@ -65,7 +65,7 @@ def test_help_lists_its_own_flags_and_eval_keeps_its_own() -> None:
     captioning, others = (done("eval", name, "--help").out for name in ("captioning", "safeground"))
     assert "--temperature" in captioning and "--judge" in captioning and "--knowledge" not in captioning
     assert "--knowledge" in others and "--temperature" not in others
-    assert "captioning  captions of images" in done("eval", "--help").out
+    assert "captioning captions of images" in done("eval", "--help").flat
 
 
 @pytest.mark.parametrize(

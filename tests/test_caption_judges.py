@@ -17,7 +17,8 @@ from editkit.reports.schema import checker
 JUDGE = """
 from editkit import hookimpl
 from editkit.evals.judges import failed, ignore, scored, unparsable
-from editkit.components.specs import JudgeSpec, Options
+from editkit.components.spec import Options
+from editkit.components.specs import JudgeSpec
 
 class LetterOptions(Options):
     letter: str = "a"

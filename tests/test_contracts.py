@@ -21,7 +21,7 @@ from editkit.testing.installed import check_component, check_installed
 ASK_FOR_SOMETHING = {
     "selector": {"threshold", "matched"},
     "manipulator": {"blend"},
-    "dataset": {"visu", "pairs", "classes", "zeroshot"},
+    "dataset": {"visu", "pairs", "classes", "queries", "zeroshot"},
     "judge": {"llm", "guard", "replay"},
     "adapter": {"clip", "open_clip", "coca", "llava", "siglip", "open_clip-siglip", "timm"},
 }

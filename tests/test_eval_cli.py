@@ -177,6 +177,7 @@ def test_json_has_the_schema_of_the_design(which: str, request: pytest.FixtureRe
     assert base["name"] == "base" and base["patch"] is None and base["difference"] == {}
     for row in (base, *others):
         own = {"overlap"} if row in report["controls"] else set()
+        own |= {"examples"} & set(row)  # of the queries beside SafeGround
         assert set(row) == {"name", "patch", "metrics", "difference", "by_concept"} | own
         assert row["metrics"].keys() == report["chance"]["independent"].keys()
         for rate in row["metrics"].values():

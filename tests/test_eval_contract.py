@@ -10,8 +10,9 @@ import pytest
 from contract_samples import Broken, assert_told, clauses_of, ids, spec_of
 
 from editkit.components.metric import Metric
-from editkit.components.specs import EvalSpec, Options
-from editkit.evals.embeddings import similarities_of
+from editkit.components.spec import Options
+from editkit.components.specs import EvalSpec
+from editkit.evals.embeddings import TupleEmbeddings, similarities_of
 from editkit.testing import check_eval
 from editkit.testing.eval_contract import CLAUSES
 
@@ -126,6 +127,26 @@ class SaysTooLittle(Sound):
         return {"lead": similarities_of(embeddings).uu[:3]}
 
 
+class FindsForQueries(Sound):
+    """Whether a query is nearer to the first safe image than to the first unsafe one; of tuples what it says anyway."""
+
+    def hits(self, embeddings: Any) -> Any:
+        if isinstance(embeddings, TupleEmbeddings):
+            return super().hits(embeddings)
+        first = np.stack([embeddings.gallery.safe_images[0], embeddings.gallery.unsafe_images[0]])
+        similar = embeddings.queries @ first.T
+        return {f"{embeddings.kind} {embeddings.modality}": similar[:, 0] > similar[:, 1]}
+
+    def chance(self, embeddings: Any) -> Any:
+        return super().chance(embeddings) if isinstance(embeddings, TupleEmbeddings) else {}
+
+
+class AnswersForTheGallery(FindsForQueries):
+    def hits(self, embeddings: Any) -> Any:
+        whole = embeddings if isinstance(embeddings, TupleEmbeddings) else embeddings.gallery
+        return {metric if whole is embeddings else f"of {metric}": hits for metric, hits in super().hits(whole).items()}
+
+
 class OfClasses(Sound):
     """Whether the first class is the likeliest, on labelled images."""
 
@@ -180,6 +201,12 @@ BROKEN = (
     Broken(
         SaysTooLittle, "columns are declared and whole", "column 'lead': float32 (3,), not (24,)", {"columns": True}
     ),
+    Broken(
+        AnswersForTheGallery,
+        "queries are measured as items are",
+        "those of of leak: bool (24,), not bool (5,)",
+        {"companions": ("queries",)},
+    ),
     Broken(RunsWithTwo, "run takes its context", "missing a required argument: 'more'", {"form": "model"}),
     Broken(Sound, "run takes its context", "it has no method `run`", {"form": "model"}),
 )
@@ -201,6 +228,7 @@ def test_every_clause_is_broken_by_one_of_them() -> None:
         (Sound, {"metrics": (Metric(name="l*"),)}),
         (Weighs, {"weights": True}),
         (SaysMore, {"columns": True}),
+        (FindsForQueries, {"companions": ("queries",)}),
         (OfClasses, {"data": "classes"}),
         (RunsAlone, {"form": "model"}),
     ],

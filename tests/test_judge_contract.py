@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from contract_samples import Broken, assert_told, clauses_of, ids, spec_of
 
-from editkit.components.specs import JudgeSpec, Options
+from editkit.components.spec import Options
+from editkit.components.specs import JudgeSpec
 from editkit.errors import InstallError
 from editkit.evals.judges import Verdict, failed, ignore, scored
 from editkit.testing import UncheckedError, check_judge

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from editkit.components.protocols import ManipulationContext
 from editkit.components.site import Site
-from editkit.components.specs import ManipulatorSpec, Options
+from editkit.components.spec import Options
+from editkit.components.specs import ManipulatorSpec
 from editkit.errors import SiteError
 from editkit.testing import check_manipulator
 from editkit.testing.manipulator_contract import CLAUSES

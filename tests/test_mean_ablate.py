@@ -9,7 +9,7 @@ import torch
 from manipulator_samples import EVERY_DTYPE, EVERY_SHAPE, manipulate, same_bits, sample, spec_of
 from torch import Tensor
 
-from editkit.components.specs import NoOptions
+from editkit.components.spec import NoOptions
 from editkit.errors import SiteError
 
 

@@ -13,7 +13,7 @@ from textwrap import dedent
 import pytest
 
 import editkit.plugin
-from editkit.components.specs import API_VERSION
+from editkit.components.spec import API_VERSION
 
 ROOT = Path(__file__).parents[1]
 DOORS = {"editkit", "editkit.plugin", "editkit.testing"}

@@ -40,6 +40,10 @@ MANIPULATORS = {
     "lora",
 }
 
+EVALUATIONS = {
+    *("safeground", "retrieval", "exposure", "robustness", "overrefusal", "restoration", "zeroshot", "captioning"),
+}
+
 
 @pytest.fixture
 def built_ins(monkeypatch: pytest.MonkeyPatch) -> Host:
@@ -54,8 +58,8 @@ def test_built_ins_come_through_the_same_hooks(built_ins: Host) -> None:
     assert scorers(built_ins) == OWN
     assert set(built_ins.of_kind(SelectorSpec)) == SELECTORS
     assert set(built_ins.of_kind(ManipulatorSpec)) == MANIPULATORS
-    assert set(built_ins.of_kind(DatasetSpec)) == {"visu", "pairs", "classes", "zeroshot"}
-    assert set(built_ins.of_kind(EvalSpec)) == {"safeground", "retrieval", "zeroshot", "captioning", "restoration"}
+    assert set(built_ins.of_kind(DatasetSpec)) == {"visu", "pairs", "classes", "queries", "zeroshot"}
+    assert set(built_ins.of_kind(EvalSpec)) == EVALUATIONS
     assert set(built_ins.of_kind(JudgeSpec)) == {"llm", "guard", "toxicity", "nsfw-image", "replay"}
     assert built_ins.of_kind(AdapterSpec) == {}
     assert built_ins.loaded == ["editkit"]

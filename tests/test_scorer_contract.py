@@ -13,7 +13,8 @@ from torch import Tensor
 from editkit.components.inputs import Inputs
 from editkit.components.protocols import LossEmbeddings, State
 from editkit.components.site import Site
-from editkit.components.specs import Options, ScorerSpec
+from editkit.components.spec import Options
+from editkit.components.specs import ScorerSpec
 from editkit.errors import PluginError, RecipeError
 from editkit.testing import check_scorer
 from editkit.testing.scorer_contract import CLAUSES

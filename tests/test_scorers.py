@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from editkit.components.inputs import Inputs
 from editkit.components.site import Site
-from editkit.components.specs import NoOptions
+from editkit.components.spec import NoOptions
 from editkit.editing.input_scores import score_weights
 from editkit.errors import PluginError, RecipeError
 from editkit.methods.scorers.pairs import PairScorer, pair_scorer

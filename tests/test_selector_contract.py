@@ -12,7 +12,8 @@ from torch import Tensor
 
 from editkit.components.protocols import SelectionContext
 from editkit.components.site import Site
-from editkit.components.specs import Options, SelectorSpec
+from editkit.components.spec import Options
+from editkit.components.specs import SelectorSpec
 from editkit.errors import PluginError, ScoreError
 from editkit.testing import check_selector
 from editkit.testing.selector_contract import CLAUSES

@@ -26,6 +26,9 @@ def evaluate(
     patches: Sequence[str | Path] = (),
     controls: bool | None = None,
     knowledge: str | None = None,
+    queries: str | None = None,
+    slices: str | None = None,
+    benign: str | None = None,
     judges: Sequence[str] = (),
     options: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -37,9 +40,13 @@ def evaluate(
     """Evaluate a model, patches of it and their controls; the result is the JSON object `editkit.eval/1`.
 
     Args:
-        evaluation: `safeground`, `retrieval`, `zeroshot`, `restoration`, `captioning`, or any registered one.
+        evaluation: `safeground`, `retrieval`, `exposure`, `robustness`, `overrefusal`, `restoration`, `zeroshot`,
+            `captioning`, or another.
         controls: whether each patch's matched controls are measured; None: as the evaluation does by default.
         knowledge: the class set measured beside tuples, NAME or NAME:PATH, or "none".
+        queries: the queries that search tuples, NAME or NAME:PATH, or "none".
+        slices: the tuples whose slices are measured, NAME or NAME:PATH.
+        benign: class sets of benign images, NAME or NAME:PATH, several as "a,b", or "none".
         judges: of an evaluation that has something judged: NAME or LABEL=NAME.
         options: of the evaluation, such as `{"ks": (1, 3)}`.
         settings: recipe values such as `{"calibration.limit": 500, "compute.batch_size": 64}`, and options of judges
@@ -63,6 +70,9 @@ def evaluate(
         judges=judges,
         controls=controls,
         knowledge=knowledge,
+        queries=queries,
+        slices=slices,
+        benign=benign,
         similarities=None if similarities is None else Path(similarities),
         output=None if output is None else Path(output),
         runs=RUNS,

@@ -14,6 +14,7 @@ from editkit.cli.console import emit_json, note, out
 from editkit.cli.session import Session
 
 if TYPE_CHECKING:
+    from editkit.components.host import Host
     from editkit.components.specs import EvalSpec
     from editkit.evals.context import Evaluated
     from editkit.evals.request import Request
@@ -44,7 +45,8 @@ class Evaluations(TyperGroup):
         """
         from editkit.components.specs import EvalSpec
 
-        return command_of(Session.of(ctx).host.resolve(EvalSpec, cmd_name), cmd_name)
+        host = Session.of(ctx).host
+        return command_of(host.resolve(EvalSpec, cmd_name), cmd_name, host)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Say where the name belongs if flags stand in front of it."""
@@ -66,7 +68,7 @@ app = typer.Typer(
 )
 
 
-def command_of(spec: EvalSpec, name: str) -> Any:
+def command_of(spec: EvalSpec, name: str, host: Host) -> Any:
     """Return the command of an evaluation, with the flags that it has use for.
 
     Args:
@@ -77,7 +79,7 @@ def command_of(spec: EvalSpec, name: str) -> Any:
     def command(ctx: typer.Context, **given: Any) -> None:
         measure(ctx, spec, name, given)
 
-    wanted = parameters(spec)
+    wanted = parameters(spec, host)
     command.__signature__ = Signature(wanted)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in wanted}
     example = spec.example or f"editkit eval {name} --patch editkit-runs/uwm-..."
@@ -99,7 +101,8 @@ def measure(ctx: typer.Context, spec: EvalSpec, name: str, given: Mapping[str, A
 
     if given.get("by") not in (None, "concept"):
         raise RecipeError(f"--by {given['by']}: results can be shown by concept only.", "Write --by concept")
-    asked, host = _request(spec, name, given), Session.of(ctx).host
+    host = Session.of(ctx).host
+    asked = _request(spec, name, given, host)
     quiet_libraries()
     from editkit.evals.run import run_evaluation
 
@@ -117,7 +120,7 @@ def measure(ctx: typer.Context, spec: EvalSpec, name: str, given: Mapping[str, A
         note(f"Next: {Session.of(ctx).command('edit', '--scorer', 'uwm', '--alpha', -1, '--tau', 0.02)}")
 
 
-def _request(spec: EvalSpec, name: str, given: Mapping[str, Any]) -> Request:
+def _request(spec: EvalSpec, name: str, given: Mapping[str, Any], host: Host) -> Request:
     from editkit.api.runs import RUNS
     from editkit.cli import flags
     from editkit.cli.evaluation_flags import options_given
@@ -140,7 +143,9 @@ def _request(spec: EvalSpec, name: str, given: Mapping[str, Any]) -> Request:
             f"{chooser} chooses among sets of labelled images in a folder, and no folder was named.",
             "Add --data zeroshot:DIR",
         )
-    layers.insert(len(layers) - 1, ("flag", options_given(spec, given)))  # --set beats them, as it beats every flag
+    layers.insert(
+        len(layers) - 1, ("flag", options_given(spec, given, host))
+    )  # --set beats them, as it beats every flag
     return Request(
         evaluation=name,
         layers=layers,
@@ -148,6 +153,9 @@ def _request(spec: EvalSpec, name: str, given: Mapping[str, Any]) -> Request:
         judges=given.get("judge") or [],
         controls=(True if given["controls"] else None) if "controls" in given else not given["no_controls"],
         knowledge=given.get("knowledge"),
+        queries=given.get("queries"),
+        slices=given.get("slices"),
+        benign=given.get("benign_sets"),
         similarities=given.get("similarities"),
         output=given["output"],
         runs=RUNS,

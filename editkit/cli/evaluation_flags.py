@@ -11,8 +11,10 @@ import typer
 
 from editkit.cli import flags
 from editkit.cli.option_flags import OptionFlag, option_flags
+from editkit.evals.companions import companions_of, embeds
 
 if TYPE_CHECKING:
+    from editkit.components.host import Host
     from editkit.components.specs import EvalSpec
 
 _PREFIX = "option_"
@@ -27,6 +29,11 @@ Controls = Annotated[
     bool, typer.Option("--controls", help="Also the matched controls: each takes as long as its patch.")
 ]
 Knowledge = Annotated[str | None, typer.Option(help="Class set measured beside tuples: NAME[:PATH] or none.")]
+Queries = Annotated[str | None, typer.Option(help="Queries that search the tuples: NAME[:PATH] or none.")]
+Slices = Annotated[
+    str | None, typer.Option(help="Tuples in slices: NAME[:PATH]. [default: the data's own, or those it names]")
+]
+BenignSets = Annotated[str | None, typer.Option(help="Class sets of benign images: NAME[:PATH], a,b or none.")]
 Sets = Annotated[str | None, typer.Option(help="Zero-shot sets: a,b. [default: all that are there]")]
 Profile = Annotated[str | None, typer.Option(help="Of zero-shot sets: uwm or clip-benchmark. [default: uwm]")]
 Judges = Annotated[list[str] | None, typer.Option(help="A judge, with --set judge.NAME.OPTION=VALUE; may be repeated.")]
@@ -46,10 +53,10 @@ Similarities = Annotated[
 ]
 
 
-def parameters(spec: EvalSpec) -> list[Parameter]:
+def parameters(spec: EvalSpec, host: Host) -> list[Parameter]:
     """Return what the command of an evaluation is called with, each with its flag."""
-    shared = dict(_shared(spec))
-    own = {_PREFIX + flag.name: flag.annotation for flag in flags_of_options(spec)}
+    shared = dict(_shared(spec, host))
+    own = {_PREFIX + flag.name: flag.annotation for flag in flags_of_options(spec, host)}
     wanted = {"patch": Patches, "model": Model, "data": _data(spec), **own, **shared}
     made = [Parameter("ctx", Parameter.KEYWORD_ONLY, annotation=typer.Context)]
     switches = {name for name, annotation in wanted.items() if get_args(annotation)[0] is bool}
@@ -59,24 +66,29 @@ def parameters(spec: EvalSpec) -> list[Parameter]:
     return made
 
 
-def _shared(spec: EvalSpec) -> Iterator[tuple[str, Any]]:
+def _shared(spec: EvalSpec, host: Host) -> Iterator[tuple[str, Any]]:
     if spec.judges:
         yield "judge", Judges
     yield ("no_controls", NoControls) if spec.controls else ("controls", Controls)
     if spec.beside:
         yield "knowledge", Knowledge
+    if "queries" in companions_of(spec, host):
+        yield "queries", Queries
+    if "slices" in companions_of(spec, host):
+        yield "slices", Slices
+    if "benign" in companions_of(spec, host):
+        yield "benign_sets", BenignSets
     if spec.data == "classes":
         yield from (("sets", Sets), ("profile", Profile))
     if not spec.table:
         yield from (("by", By), ("every_metric", AllMetrics))
     yield "output", Folder if spec.folder else ReportFile
-    embeds = spec.form == "embeddings"
-    if embeds and spec.data == "tuples":
+    if spec.form == "embeddings" and spec.data == "tuples":
         yield "similarities", Similarities
     yield from (("recipe", flags.RecipeFile), ("settings", flags.Settings), ("json", flags.Json))
     yield from (("limit", flags.Limit), ("concepts", flags.Concepts), ("split", flags.Split), ("seed", flags.Seed))
     yield "batch_size", _batch_size(spec)
-    if embeds:
+    if embeds(spec):
         yield from (("workers", flags.Workers), ("autocast", flags.Autocast), ("no_cache", flags.NoCache))
     yield from (("device", flags.Device), ("dtype", flags.Dtype), ("on_bad_item", flags.OnBadItem))
 
@@ -91,13 +103,13 @@ def _batch_size(spec: EvalSpec) -> Any:
     return Annotated[int | None, typer.Option(help=f"Items per forward pass. [default: {default}]")]
 
 
-def flags_of_options(spec: EvalSpec) -> list[OptionFlag]:
+def flags_of_options(spec: EvalSpec, host: Host) -> list[OptionFlag]:
     """Return the flags of an evaluation's options; `--set` alone sets one that has the name of another flag."""
-    taken = {"patch", "model", "data", *(name for name, _ in _shared(spec))}
+    taken = {"patch", "model", "data", *(name for name, _ in _shared(spec, host))}
     return [flag for flag in option_flags(spec.options) if flag.name not in taken]
 
 
-def options_given(spec: EvalSpec, given: Mapping[str, Any]) -> dict[str, Any]:
+def options_given(spec: EvalSpec, given: Mapping[str, Any], host: Host) -> dict[str, Any]:
     """Return the options that were given by flag, as a recipe layer."""
-    typed = {flag: given.get(_PREFIX + flag.name) for flag in flags_of_options(spec)}
+    typed = {flag: given.get(_PREFIX + flag.name) for flag in flags_of_options(spec, host)}
     return {f"{spec.name}.{flag.name}": flag.read(value) for flag, value in typed.items() if value is not None}

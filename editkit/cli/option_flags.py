@@ -13,7 +13,7 @@ import typer
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
-    from editkit.components.specs import Options
+    from editkit.components.spec import Options
 
 WORDS = {int: "int", float: "float"}
 """What help calls numbers; they are read as YAML reads them."""

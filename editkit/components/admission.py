@@ -9,7 +9,7 @@ from importlib import metadata
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from editkit.components.specs import API_VERSION
+from editkit.components.spec import API_VERSION
 from editkit.errors import PluginError, did_you_mean
 
 ATTRIBUTE = "EDITKIT_API"

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from editkit.components.conformance import require_protocols
 from editkit.components.guard import Guard, blaming, called
-from editkit.components.specs import AdapterSpec, Options, Spec
+from editkit.components.spec import Options, Spec
+from editkit.components.specs import AdapterSpec
 
 
 def build(spec: Spec, plugin: str, *given: Options) -> Any:

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from editkit.components.build import build
+from editkit.components.spec import Options, Spec
 from editkit.components.spec_types import answer
-from editkit.components.specs import Options, Spec
 from editkit.errors import RecipeError, did_you_mean
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any
 
 from editkit.components.guard import called, tell_author
-from editkit.components.specs import Spec
+from editkit.components.spec import Spec
 from editkit.errors import PluginError
 
 

@@ -12,7 +12,7 @@ from inspect import isroutine
 from typing import Any
 
 from editkit.components.site import Site
-from editkit.components.specs import Spec
+from editkit.components.spec import Spec
 from editkit.errors import EditkitError, PluginError, one_line
 from editkit.libraries import explain_import_failure
 

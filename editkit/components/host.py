@@ -18,8 +18,9 @@ from editkit.components.admission import require_api, require_hooks
 from editkit.components.build import build
 from editkit.components.choice import Choice, validate_options
 from editkit.components.code import Code, Codebase
+from editkit.components.spec import Spec
 from editkit.components.spec_types import check_spec
-from editkit.components.specs import KINDS, AdapterSpec, Spec
+from editkit.components.specs import KINDS, AdapterSpec
 from editkit.errors import EditkitError, PluginError, did_you_mean, one_line
 
 if TYPE_CHECKING:

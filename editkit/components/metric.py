@@ -53,9 +53,16 @@ class Metric(BaseModel):
     compared: bool = False
     """Whether the table of changes has it, as it has every headline; `--all-metrics` shows the others."""
     label: str = ""
-    """The head of its column on the terminal, of one or two short lines; empty: its name."""
+    """The head of its column on the terminal, of one to three short lines; empty: its name."""
     title: str = ""
     """What it is called where there is room; empty: its name."""
+    seen: str = ""
+    """What is counted, as a user sees it: "unsafe images among the first * for a query". The verdict tells it, with
+    single items, where it became worse."""
+    out_of: str = ""
+    """Out of how many that is, a number: "*"."""
+    aside: bool = False
+    """Whether it stands in tables of changes, verdicts and JSON alone, and has no column of rates."""
     group: str = ""
     """Columns of one group are kept side by side where a table is too wide."""
     column: str = ""

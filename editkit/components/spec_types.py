@@ -11,7 +11,8 @@ from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from editkit.components.guard import blaming, called, tell_author
-from editkit.components.specs import KINDS, Options, Spec
+from editkit.components.spec import Options, Spec
+from editkit.components.specs import KINDS
 from editkit.errors import PluginError
 
 STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)

@@ -1,45 +1,22 @@
-"""What a plugin says about its components: typed, frozen, and importable without torch.
-
-A spec names its implementation as a dotted string, so that listing components never imports them; its `options` model
-is a real class, so that a recipe is validated before anything heavy loads.
-"""
+"""What a plugin says about its components, kind by kind: typed, frozen, and importable without torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from editkit.components.beside import Beside, Companion
 from editkit.components.metric import Metric
 from editkit.components.site import Role, Site
-from editkit.errors import PluginError, one_line
+from editkit.components.spec import PROTOCOLS, Asked, NoOptions, Options, Spec, load_target
 
 Need = Literal["mean-inputs", "second-moments", "embeddings", "preserved"]
 Axis = Literal["", "inputs", "outputs"]
 Twins = Literal["own", "nearest"]
-
-API_VERSION = 1
-"""The version of specs, hooks and protocols in this release: a plugin that names another one is not let in."""
-
-PROTOCOLS = "editkit.components.protocols"
-
-Asked = Mapping[str, Mapping[str, Any]]
-"""Components that another one asks for: `name` and options of each, by the label under which it is handed over."""
-
-
-class Options(BaseModel):
-    """Base of every component's options: frozen, and an unknown name is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
-
-
-class NoOptions(Options):
-    """A component that has nothing to set."""
-
 
 OnBadItem = Literal["error", "skip"]
 """What a data set does with an item that it cannot use: stop, or note it and go on."""
@@ -59,54 +36,6 @@ def _asks_for_nothing(options: Any) -> Asked:
 
 def _takes_every_site(site: Site, options: Any) -> None:
     """Raise nothing."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spec:
-    """One component: its name, one line about it, where it lives, and what can be set.
-
-    `target` is "package.module:Name", imported on first use. `reference` is the paper it
-    implements. The class is called with one argument, a validated instance of `options`.
-
-    What a component asks of the engine is said here too; where that depends on its options, it is a function of them,
-    which needs no torch. Fields are checked against their types when the spec is registered, and such functions are
-    called with the default options, where there are any.
-    """
-
-    kind: ClassVar[str]
-    name: str
-    summary: str
-    target: str
-    options: type[Options] = NoOptions
-    reference: str = ""
-
-    @property
-    def protocols(self) -> tuple[str, ...]:
-        """The protocols that the component has to follow, "package.module:Name" each."""
-        return ()
-
-    def load(self) -> Any:
-        """Import and return the component's class.
-
-        Raises:
-            PluginError: the module or the name in it cannot be imported.
-        """
-        return _load(self.target, f"{self.kind} '{self.name}'")
-
-
-def _load(target: str, what: str) -> Any:
-    """Import "package.module:Name"; `what` it is says an error."""
-    module, _, name = target.partition(":")
-    try:
-        return getattr(import_module(module), name)
-    except (Exception, SystemExit) as error:
-        from editkit.libraries import explain_import_failure
-
-        explain_import_failure(error)
-        raise PluginError(
-            f"{what} cannot be loaded from {target}: {one_line(error)}",
-            "Reinstall its distribution, or run `editkit plugins check` for every component's state.",
-        ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,34 +155,29 @@ class AdapterSpec(Spec):
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec(Spec):
-    """A source of tuples, or of labelled images (`content="classes"`)."""
+    """A source of tuples, of labelled images (`content="classes"`), or of unpaired texts and images ("queries").
+
+    What goes with tuples is named beside them: each of the last four fields names registered data sets.
+    """
 
     kind = "dataset"
     options: type[DatasetOptions] = DatasetOptions
-    content: Literal["tuples", "classes"] = "tuples"
+    content: Literal["tuples", "classes", "queries"] = "tuples"
     defaults: tuple[tuple[str, str], ...] = ()
     """Split by purpose, where they differ from ViSU's: edit "train", sweep "validation", eval "test"."""
     knowledge: str = ""
-    """Name of the class set on which accuracy is measured beside evaluations of these tuples."""
+    """The class set on which accuracy is measured beside evaluations of these tuples."""
+    queries: str = ""
+    """The queries that search among these tuples' items."""
+    slices: str = ""
+    """The tuples whose rows name slices: other wordings, other cues, unseen concepts."""
+    benign: tuple[str, ...] = ()
+    """Class sets of benign images that look like the concept: their labels are what is not the concept."""
 
     @property
     def protocols(self) -> tuple[str, ...]:
         """A data set's."""
         return ("editkit.data.protocol:Dataset",)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Beside:
-    """Another evaluation whose metrics stand beside one's own.
-
-    One of tuples is measured on the same tuples; one of labelled images on the class set that the data set names
-    (`DatasetSpec.knowledge`), or that the user asks for.
-    """
-
-    evaluation: str
-    options: Mapping[str, Any] = field(default_factory=dict)
-    metrics: tuple[str, ...] = ()
-    """Those of its metrics that are shown; empty: all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,6 +199,10 @@ class EvalSpec(Spec):
     """What tables call its items; empty: tuples, or images, as `data` says."""
     weights: bool = False
     """Whether it has `weights`: some of its metrics are weighted means of hits."""
+    scores: bool = False
+    """Whether some of its hits are scores, float64 in [0, 1], whose mean is told."""
+    companions: tuple[Companion, ...] = ()
+    """What goes with tuples and is measured too; of the form "model", what it takes from the context."""
     columns: bool = False
     """Whether it has `columns`: more to say of each tuple than which metrics it meets."""
     beside: tuple[Beside, ...] = ()
@@ -300,9 +228,10 @@ class EvalSpec(Spec):
 
     def __post_init__(self) -> None:
         """Refuse what would be ignored."""
-        of_tuples = ("columns", "beside", "filter")
-        useless = ("judges", "folder") if self.form == "embeddings" else ("weights", *of_tuples)
-        for name in (*useless, *(of_tuples if self.data == "classes" else ())):
+        of_model = ("judges", "folder")
+        of_embeddings, of_tuples = ("weights", "scores"), ("columns", "beside", "filter")
+        useless = of_model if self.form == "embeddings" else (*of_embeddings, *of_tuples)
+        for name in (*useless, *(("companions", *of_tuples) if self.data == "classes" else ())):
             if getattr(self, name):
                 raise ValueError(f"evaluation '{self.name}' has `{name}`, of no use to {self.data} by {self.form}")
 
@@ -312,7 +241,7 @@ class EvalSpec(Spec):
         Raises:
             PluginError: the module or the name in it cannot be imported.
         """
-        return _load(self.table, f"The table of evaluation '{self.name}'")
+        return load_target(self.table, f"The table of evaluation '{self.name}'")
 
     @property
     def protocols(self) -> tuple[str, ...]:
@@ -320,7 +249,7 @@ class EvalSpec(Spec):
         home = "editkit.evals.protocols"
         if self.form == "model":
             return (f"{home}:ModelEvaluation",)
-        more = {"Weighted": self.weights, "WithColumns": self.columns}
+        more = {"Weighted": self.weights, "WithColumns": self.columns, "Sliced": "slices" in self.companions}
         return (f"{home}:Evaluation", *(f"{home}:{name}" for name, said in more.items() if said))
 
     @property

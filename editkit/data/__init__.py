@@ -1,1 +1,1 @@
-"""Sources of tuples and of labelled images; nothing here imports torch."""
+"""Sources of tuples, of labelled images and of queries; nothing here imports torch."""

@@ -37,6 +37,11 @@ def image_digests(images: Sequence[ImageSource | None], remembered: Remembered |
     return [_hash_known(image, key, known) for image, key in zip(images, keys, strict=True)]
 
 
+def content_number(content: str) -> int:
+    """Return a signed number of 64 bits, equal for equal texts; of an image, give the digest."""
+    return int.from_bytes(sha256(content.encode(errors="surrogatepass")).digest()[:8], signed=True)
+
+
 def _hash_known(image: ImageSource | None, key: str | None, known: Remembered) -> str | None:
     if key is not None:
         return known[key]

@@ -49,6 +49,14 @@ class PairsOptions(DatasetOptions):
     )
 
 
+class QueriesOptions(DatasetOptions):
+    """A table of queries."""
+
+    path: str | Path = Field(
+        description="a .jsonl, .csv or .parquet file, or hf:NAME for a Hugging Face data set; may contain {split}"
+    )
+
+
 class ClassesOptions(DatasetOptions):
     """A zero-shot set."""
 

@@ -13,14 +13,15 @@ from editkit.errors import DataError, did_you_mean
 
 SIDES = ("safe", "unsafe")
 KINDS = ("image", "text")
-COLUMNS = ("id", "safe_image", "unsafe_image", "safe_text", "unsafe_text", "concept")
+COLUMNS = ("id", "safe_image", "unsafe_image", "safe_text", "unsafe_text", "concept", "slice")
 REMEDY = "Correct the row, or leave unusable ones out with --on-bad-item skip."
 
 
 class Pairs:
     """Tuples from JSON lines, CSV, Parquet or a Hugging Face data set with the columns `COLUMNS`.
 
-    `id` defaults to the row number, counted from 1, and `concept` to "all"; paths are relative to the table.
+    `id` defaults to the row number, counted from 1, `concept` to "all" and `slice` to none; paths are relative to the
+    table.
     """
 
     def __init__(self, options: PairsOptions) -> None:
@@ -123,5 +124,7 @@ def read_item(table: Table, number: int, identifier: str, kinds: tuple[str, ...]
                 faults.append(f"{side} image missing: {image}")
             else:
                 images[side] = image
-    concept = table.text(number, "concept") or "all"
-    return Item(identifier, images["safe"], images["unsafe"], texts["safe"], texts["unsafe"], concept.strip()), faults
+    concept = (table.text(number, "concept") or "all").strip()
+    part = (table.text(number, "slice") or "").strip()
+    sides = (images["safe"], images["unsafe"], texts["safe"], texts["unsafe"])
+    return Item(identifier, *sides, concept, part), faults

@@ -11,6 +11,7 @@ from editkit.data.classes import ClassSet
 from editkit.data.digests import Remembered, image_digests
 from editkit.data.draw import draw_order
 from editkit.data.protocol import AnyData
+from editkit.data.queries import QuerySet
 from editkit.data.readers.images import ImageSource
 from editkit.data.tuples import TupleSet
 from editkit.files.digests import digest_of, fingerprint_of
@@ -65,13 +66,17 @@ class Preserved:
 def preserved_of(data: AnyData) -> Preserved:
     """Return what a data set has to preserve.
 
-    Of tuples that is the safe side, of labelled images the images and the prompts of their classes.
+    Of tuples that is the safe side, of labelled images the images and the prompts of their classes, of queries those
+    that are not said to be unsafe.
     """
     if isinstance(data, TupleSet):
         texts = (item.safe_text for item in data.items if item.safe_text)
         return Preserved(_once(texts), _once(item.safe_image for item in data.items if item.safe_image))
     if isinstance(data, ClassSet):
         return Preserved(_once(data.prompts()), _once(data.images))
+    if isinstance(data, QuerySet):
+        rows = [(t, i) for t, i, kind in zip(data.texts, data.images, data.kinds, strict=True) if kind != "unsafe"]
+        return Preserved(_once(text for text, _ in rows if text), _once(image for _, image in rows if image))
     found = Preserved()
     for one in data.sets:
         found |= preserved_of(one.data)

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Protocol
 
 from editkit.data.classes import ClassSet
+from editkit.data.queries import QuerySet
 from editkit.data.tuples import TupleSet
 from editkit.data.zeroshot.sets import ClassSets
 
-AnyData = TupleSet | ClassSet | ClassSets
-"""Tuples (`content="tuples"` in the spec), or labelled images: one set, or several that are reported in one table."""
+Evaluated = TupleSet | ClassSet | ClassSets
+"""What an evaluation is of: tuples (`content="tuples"` in the spec), or labelled images: one set, or several that are
+reported in one table."""
+AnyData = Evaluated | QuerySet
+"""These, or queries, which go with tuples."""
 
 
 class Dataset(Protocol):

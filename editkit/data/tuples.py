@@ -25,6 +25,8 @@ class Item:
     safe_text: str | None
     unsafe_text: str | None
     concept: str
+    slice: str = ""
+    """What a robustness evaluation tells it by, "GROUP: NAME" such as `wording: typo`; empty: it is in no slice."""
 
     @property
     def has_images(self) -> bool:
@@ -73,6 +75,11 @@ class TupleSet:
     def concepts(self) -> tuple[str, ...]:
         """The concepts that occur, in alphabetical order."""
         return tuple(sorted({item.concept for item in self.items}))
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """The slices that occur, in the order in which they first do."""
+        return tuple(dict.fromkeys(item.slice for item in self.items if item.slice))
 
     def select(
         self,
@@ -133,9 +140,12 @@ class TupleSet:
         return tuple(digest[:SHORT] for digest in self._digests(remembered))
 
     def fingerprint(self, remembered: Remembered | None = None) -> str:
-        """Return the sha256 of the tuples with their ids and concepts, whatever their order."""
+        """Return the sha256 of the tuples with their ids, concepts and slices, whatever their order."""
         pairs = zip(self.items, self._digests(remembered), strict=True)
-        return fingerprint_of(digest_of([item.id, item.concept, digest]) for item, digest in pairs)
+        # a tuple in no slice has the digest that it had before there were any
+        return fingerprint_of(
+            digest_of([item.id, item.concept, digest, *filter(None, [item.slice])]) for item, digest in pairs
+        )
 
     def _digests(self, remembered: Remembered | None) -> list[str]:
         count = len(self.items)

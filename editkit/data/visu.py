@@ -30,6 +30,7 @@ class Element:
     safe: str
     unsafe: str
     concept: str
+    slice: str = ""
 
 
 class Visu:
@@ -113,8 +114,8 @@ class Visu:
             if not unsafe.is_file():
                 missing.append(f"unsafe image missing: {unsafe}")
                 unsafe = None
-        item = Item(str(element.incremental_id), safe, unsafe, element.safe, element.unsafe, element.concept)
-        return item, missing
+        about = (element.concept, element.slice)
+        return Item(str(element.incremental_id), safe, unsafe, element.safe, element.unsafe, *about), missing
 
     def _note(self, file: Path, left_out: list[LeftOut], entry: LeftOut) -> None:
         if self.options.on_bad_item == "error":
@@ -152,7 +153,7 @@ def read_elements(file: Path) -> list[Any]:
 
 
 def parse_element(raw: Any) -> Element:
-    """Check one element; captions of other types become text, and null an empty caption.
+    """Check one element; captions of other types become text, and null an empty caption. `slice` may be left out.
 
     Raises:
         ValueError: a field is missing or an id is no integer.
@@ -166,7 +167,8 @@ def parse_element(raw: Any) -> Element:
         incremental_id, coco_id = int(raw["incremental_id"]), int(raw["coco_id"])
     except (TypeError, ValueError) as error:
         raise ValueError("incremental_id or coco_id is no integer") from error
-    return Element(incremental_id, coco_id, caption(raw["safe"]), caption(raw["nsfw"]), concept(raw.get("tag")))
+    about = concept(raw.get("tag")), caption(raw.get("slice")).strip()
+    return Element(incremental_id, coco_id, caption(raw["safe"]), caption(raw["nsfw"]), *about)
 
 
 def caption(value: object) -> str:

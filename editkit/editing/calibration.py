@@ -48,14 +48,16 @@ def load_tuples(choice: Choice, calibration: Calibration) -> TupleSet:
 
     Raises:
         DataError: the data set is missing, empty or lacks a side.
-        RecipeError: the component holds labelled images, not tuples.
+        RecipeError: the data set holds no tuples.
     """
     data = choice.build().load(calibration.split)
     if not isinstance(data, TupleSet):
+        from editkit.data.queries import QuerySet
         from editkit.errors import RecipeError
 
+        held = "queries" if isinstance(data, QuerySet) else "labelled images"
         raise RecipeError(
-            f"Data set '{choice.name}' holds labelled images, not tuples of safe and unsafe items.",
+            f"Data set '{choice.name}' holds {held}, not tuples of safe and unsafe items.",
             "Give --data visu:FOLDER or --data pairs:FILE.",
         )
     return data.select(calibration.concepts, calibration.limit, calibration.per_concept, calibration.seed)

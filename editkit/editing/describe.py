@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from editkit.components.site import Site
-from editkit.components.specs import Spec
+from editkit.components.spec import Spec
 from editkit.libraries import versions
 
 if TYPE_CHECKING:

@@ -8,11 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast
 
+from editkit.components.beside import Companion
 from editkit.components.choice import Choice
 from editkit.components.host import Host
 from editkit.components.protocols import Adapter, ModelFiles
 from editkit.components.specs import EvalSpec, JudgeSpec
-from editkit.data.protocol import AnyData
+from editkit.data.protocol import Evaluated as EvaluatedData
 from editkit.data.tuples import LeftOut, TupleSet
 from editkit.evals.encoder import Encoder
 from editkit.evals.judges.panel import Chosen
@@ -49,7 +50,7 @@ class EvaluationContext:
     """What the model runs on, of what is there."""
     variants: Sequence[Variant]
     """The base, the patches, and their controls."""
-    data: AnyData
+    data: EvaluatedData
     """The items that were drawn: whole tuples, or labelled images."""
     patches: LoadedPatches
     judges: Sequence[Chosen]
@@ -60,8 +61,12 @@ class EvaluationContext:
     runs: Path
     """Where they go if the user names no place: into a new folder below this one."""
     stage: Stage
+    companions: Mapping[Companion, str | None] = field(default_factory=dict)
+    """The data that go with the tuples and that the user asked for; None, or absent: those that the data set names."""
     digests: dict[str, str] = field(default_factory=dict)
     """Of image files by path, so that each is hashed once."""
+    notes: list[str] = field(default_factory=list)
+    """What is worth knowing of how the data were found: the report's notes."""
 
     @property
     def spec(self) -> EvalSpec:
@@ -130,7 +135,7 @@ class EvaluationContext:
         add_facts(report, self.spec, beside or {})
         if isinstance(self.data, TupleSet):
             report["warnings"] += warn_of_overlap(self.data, self.digests, calibrated_tuples(self.patches))
-        report["notes"] = [*self.files.notes, *report.get("notes", ())]
+        report["notes"] = [*self.files.notes, *self.notes]
         options, device = self.choice.options, device or self.device
         report["run"] = describe_run(self.recipe, self.files, self.identity, self.patches, options, device)
         judges = [self.host.resolve(JudgeSpec, judge.name) for judge in self.judges]

@@ -25,7 +25,8 @@ from editkit.components.choice import Choice
 from editkit.components.host import Host
 from editkit.components.protocols import Adapter, ModelFiles
 from editkit.components.site import TOWERS, Site, Tower
-from editkit.components.specs import ManipulatorSpec, ScorerSpec, SelectorSpec, Spec
+from editkit.components.spec import Spec
+from editkit.components.specs import ManipulatorSpec, ScorerSpec, SelectorSpec
 from editkit.editing.engine import manipulate, select
 from editkit.editing.input_scores import Scored, score_weights
 from editkit.editing.plan import Plan, read_weight

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,8 @@ _CHUNK_ELEMENTS = 1 << 21  # similarities held at once: 16 MiB of float64, howev
 class TupleEmbeddings:
     """Embeddings of n tuples: four `[n, D]` float32 matrices of unit vectors, row i being tuple `ids[i]`.
 
+    `contents` `[n, 4]`, where it is known: equal numbers for equal images (columns safe, unsafe) and equal captions.
+
     Raises:
         ModelError: a NaN, an infinity or a vector that is not of unit length; the tuple is named.
         DataError: no tuples.
@@ -38,6 +41,7 @@ class TupleEmbeddings:
     unsafe_texts: Floats
     ids: tuple[str, ...]
     concepts: tuple[str, ...]
+    contents: Integers | None = None
 
     def __post_init__(self) -> None:
         n, width = len(self.ids), self.safe_images.shape[-1]
@@ -46,6 +50,29 @@ class TupleEmbeddings:
         for part in ("safe_images", "unsafe_images", "safe_texts", "unsafe_texts"):
             what = part.removesuffix("s").replace("_", " ")
             _check(getattr(self, part), n, width, what, lambda i: f"tuple '{self.ids[i]}'")
+
+
+@dataclass(frozen=True)
+class QueryEmbeddings:
+    """Embeddings of n queries of one kind and modality `[n, D]`, float32 unit vectors, and the tuples they search.
+
+    `contents` `[n]`: the number of each one's content, equal to that of an equal item of the gallery.
+
+    Raises:
+        ModelError: a NaN, an infinity or a vector that is not of unit length; the query is named.
+        DataError: no queries.
+    """
+
+    queries: Floats
+    contents: Integers
+    kind: Literal["safe", "neutral", "unsafe"]
+    modality: Literal["text", "image"]
+    ids: tuple[str, ...]
+    gallery: TupleEmbeddings
+
+    def __post_init__(self) -> None:
+        width = self.gallery.safe_images.shape[-1]
+        _check(self.queries, len(self.ids), width, self.modality, lambda i: f"query '{self.ids[i]}'")
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ and M. Wolf, A well-conditioned estimator for large-dimensional covariance matri
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -85,14 +85,18 @@ class FilteredBase:
     def hide(self, e: TupleEmbeddings) -> TupleEmbeddings:
         """Return the base's embeddings such that no flagged item is found."""
         image, text = self.filters["image"].flags, self.filters["text"].flags
-        return TupleEmbeddings(
-            hidden_images(e.safe_images, image(e.safe_images)),
-            hidden_images(e.unsafe_images, image(e.unsafe_images)),
-            hidden_texts(e.safe_texts, text(e.safe_texts)),
-            hidden_texts(e.unsafe_texts, text(e.unsafe_texts)),
-            e.ids,
-            e.concepts,
+        return replace(
+            e,
+            safe_images=hidden_images(e.safe_images, image(e.safe_images)),
+            unsafe_images=hidden_images(e.unsafe_images, image(e.unsafe_images)),
+            safe_texts=hidden_texts(e.safe_texts, text(e.safe_texts)),
+            unsafe_texts=hidden_texts(e.unsafe_texts, text(e.unsafe_texts)),
         )
+
+    def asking(self, queries: Floats, modality: str) -> Floats:
+        """[n, D] embeddings of the base -> [n, D + 4] queries of the other modality's items that are not hidden."""
+        hidden = hidden_texts if modality == "text" else hidden_images
+        return hidden(queries, np.zeros(len(queries), dtype=bool))
 
     def found(self, images: Floats) -> Bools:
         """[n, D] embeddings of the base -> [n]: which images it does not hide."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from editkit.components.beside import Beside
 from editkit.components.choice import Choice
 from editkit.components.host import Host
 from editkit.components.specs import EvalSpec
@@ -27,6 +28,11 @@ class Prepared:
         assert isinstance(choice.spec, EvalSpec)
         return cls(choice.spec, choice.build())
 
+    @property
+    def asks(self) -> bool:
+        """Whether it measures queries that search the tuples."""
+        return "queries" in self.spec.companions
+
     def measured(self, found: Measured) -> Measured:
         """Return what was measured, as far as it is shown."""
         return found.showing({metric: metric for metric in self.shown}) if self.shown else found
@@ -39,14 +45,16 @@ def prepare_beside(spec: EvalSpec, host: Host) -> list[Prepared]:
         PluginError: there is no such evaluation, or it is not of embeddings.
         RecipeError: it does not have the options that were asked for.
     """
-    found = []
-    for wanted in spec.beside:
-        other = host.resolve(EvalSpec, wanted.evaluation)
-        if other.form != "embeddings":
-            raise PluginError(
-                f"Evaluation '{spec.name}' wants '{other.name}' beside it, which is not of embeddings.",
-                f"Name another one in `beside` of the spec of '{spec.name}'.",
-            )
-        choice = host.choose(EvalSpec, wanted.evaluation, wanted.options, other.name)
-        found.append(Prepared(other, choice.build(), wanted.metrics))
-    return found
+    return [prepare(wanted, spec, host) for wanted in spec.beside]
+
+
+def prepare(wanted: Beside, spec: EvalSpec, host: Host) -> Prepared:
+    """Build one evaluation that another one wants; it raises what `prepare_beside` does."""
+    other = host.resolve(EvalSpec, wanted.evaluation)
+    if other.form != "embeddings":
+        raise PluginError(
+            f"Evaluation '{spec.name}' wants '{other.name}' beside it, which is not of embeddings.",
+            f"Name another one in `beside` of the spec of '{spec.name}'.",
+        )
+    choice = host.choose(EvalSpec, wanted.evaluation, wanted.options, other.name)
+    return Prepared(other, choice.build(), wanted.metrics)

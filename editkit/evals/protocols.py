@@ -10,6 +10,7 @@ Rates, intervals, paired differences and rows by concept are added alike for all
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:  # so that naming a protocol loads no numpy
@@ -23,10 +24,13 @@ E = TypeVar("E", contravariant=True)
 
 
 class Evaluation(Protocol[E]):
-    """Built as `Evaluation(options)`; `E` is `TupleEmbeddings` or `ClassEmbeddings`, as `data` of its spec says."""
+    """Built as `Evaluation(options)`; `E` is `TupleEmbeddings` or `ClassEmbeddings`, as `data` of its spec says.
+
+    One whose spec has "queries" among its `companions` is asked of `QueryEmbeddings` too.
+    """
 
     def hits(self, embeddings: E) -> dict[str, Bools]:
-        """[n] bool per metric: which items meet it."""
+        """[n] bool per metric: which items meet it; where the spec says `scores`, or float64 in [0, 1]: how much."""
 
     def chance(self, embeddings: E) -> dict[str, dict[str, float]]:
         """Per cent per metric of a model that knows nothing: rows "independent" and "collapsed"; no rows: unknown."""
@@ -40,6 +44,16 @@ class Weighted(Evaluation[E], Protocol[E]):
 
     def weights(self, embeddings: E) -> dict[str, npt.NDArray[np.float64]]:
         """[n] for each metric that is a weighted mean of its hits; they sum to 1."""
+
+
+class Sliced(Evaluation["TupleEmbeddings"], Protocol):
+    """One that is measured on the tuples as they come and on each slice that it takes."""
+
+    slices: Sequence[str]
+    """What was asked for: names of slices, or patterns."""
+
+    def takes(self, name: str) -> bool:
+        """Whether a slice is to be measured."""
 
 
 class WithColumns(Evaluation["TupleEmbeddings"], Protocol):

@@ -12,7 +12,7 @@ from editkit.reports.schema import ModelFacts, PatchFacts, RunFacts
 
 if TYPE_CHECKING:
     from editkit.components.protocols import ModelFiles
-    from editkit.components.specs import Options
+    from editkit.components.spec import Options
     from editkit.patch.patch import Patch
     from editkit.recipes.recipe import Recipe
 

@@ -21,11 +21,13 @@ from editkit.evals.statistics import change_of, holm, rate_of
 from editkit.evals.weighted import ItemWeights, weighted_change, weighted_rate
 from editkit.models.variants import Variant
 from editkit.reports.facts import Facts, kept_facts, primary
-from editkit.reports.schema import SCHEMA, Apart, DataFacts, Difference, Omission, Rate, Report, Row
+from editkit.reports.schema import SCHEMA, Apart, DataFacts, Difference, Example, Omission, Rate, Report, Row
 
 Value = TypeVar("Value")
 Chance = Mapping[str, Mapping[str, float]]
 """Per cent by row ("independent", "collapsed"), then by metric; metrics may be absent."""
+EXAMPLES = 3
+"""How many single items are told of a metric."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class Measured:
     """Hits [n] of every model on the same n items, by model and metric; of models, the first is the base.
 
     `groups` has the concept of each item, or nothing: then there are no rows by concept. `weights` [n] are those of the
-    metrics that are no plain rates; `same` [n] numbers the distinct items, where some are repeats of others.
+    metrics that are no plain rates; `same` [n] numbers the distinct items, where some are repeats of others. Of the
+    metrics in `scores` the hits are scores: float64 in [0, 1]. `named` says what each item is called where single ones
+    are told, or nothing.
     """
 
     data: DataFacts
@@ -42,6 +46,8 @@ class Measured:
     groups: Sequence[str] = ()
     weights: Mapping[str, ItemWeights] = field(default_factory=dict)
     same: Integers | None = None
+    scores: frozenset[str] = frozenset()
+    named: Sequence[str] = ()
     left_out: Sequence[LeftOut] = ()
 
     @property
@@ -66,16 +72,33 @@ class Measured:
     def rate(self, model: str, metric: str) -> Rate:
         """A model's metric over all items."""
         hits = self.hits[model][metric]
-        if metric in self.weights or self.repeats:
+        if self._is_mean(metric):
             return weighted_rate(hits, self.weights_of(metric), self.distinct)
         return rate_of(int(np.count_nonzero(hits)), self.n)
 
     def change(self, base: str, model: str, metric: str) -> Difference:
         """A model's metric minus the base's."""
         before, after = self.hits[base][metric], self.hits[model][metric]
-        if metric in self.weights or self.repeats:
+        if self._is_mean(metric):
             return weighted_change(before, after, self.weights_of(metric), self.distinct)
         return change_of(before, after)
+
+    def _is_mean(self, metric: str) -> bool:
+        """Whether it is more than a count of hits among n items alike."""
+        return metric in self.weights or metric in self.scores or self.repeats
+
+    def risen(self, base: str, model: str) -> dict[str, list[Example]]:
+        """Return the items for which a score rose most, at most three, by metric."""
+        found = {}
+        for metric in self.scores if self.named else ():
+            before, after = self.hits[base][metric], self.hits[model][metric]
+            most = np.argsort(before - after, kind="stable")[:EXAMPLES]
+            found[metric] = [
+                Example(item=self.named[i], before=100 * float(before[i]), after=100 * float(after[i]))
+                for i in most.tolist()
+                if after[i] > before[i]
+            ]
+        return {metric: items for metric, items in found.items() if items}
 
     def showing(self, names: Mapping[str, str]) -> Measured:
         """Return some of the metrics, each under the name that it is given."""
@@ -84,6 +107,7 @@ class Measured:
             hits={model: _named(hits, names) for model, hits in self.hits.items()},
             chance={row: _named(levels, names) for row, levels in self.chance.items()},
             weights=_named(self.weights, names),
+            scores=frozenset(name for metric, name in names.items() if metric in self.scores),
         )
 
 
@@ -157,13 +181,19 @@ def add_facts(report: Report, spec: EvalSpec, beside: Mapping[str, EvalSpec]) ->
     facts = with_headline(describe_metrics(spec.metrics, own))
     others: dict[str, Metric] = {}
     for other in {id(other): other for other in beside.values()}.values():
-        others |= describe_metrics(other.metrics, [name for name in beside if beside[name] is other])
+        described = describe_metrics(other.metrics, [name for name in beside if beside[name] is other])
+        others |= {name: _beside(metric) for name, metric in described.items()}
     report["title"], report["items"], report["metrics"] = (
         spec.called,
         spec.items_called,
         kept_facts({**facts, **others}),
     )
     _correct({**facts, **others}, report)
+
+
+def _beside(facts: Metric) -> Metric:
+    """Return the facts of a metric as it stands beside: it is not what the edit was made for."""
+    return facts if facts.about == "knowledge" else facts.model_copy(update={"headline": False, "compared": True})
 
 
 def _correct(facts: Facts, report: Report) -> None:
@@ -198,12 +228,14 @@ def _row(
         metrics={metric: measured.rate(variant.name, metric) for measured, metric in all_metrics},
         difference={} if variant is base else changes,
         by_concept={
-            concept: {metric: rate_of(int(np.count_nonzero(hits[items])), len(items)) for metric, hits in plain.items()}
+            concept: {metric: rate_of(float(hits[items].sum()), len(items)) for metric, hits in plain.items()}
             for concept, items in members.items()
         },
     )
     if variant.overlap is not None:
         row["overlap"] = variant.overlap
+    if examples := {k: v for one in (own, *beside) for k, v in one.risen(base.name, variant.name).items()}:
+        row["examples"] = examples
     return row
 
 
@@ -238,10 +270,15 @@ def _check(measured: Measured, model: str, base: str) -> None:
             "Evaluate every model with the same evaluation and options.",
         )
     for metric, hits in mine.items():
-        if hits.shape != (measured.n,) or hits.dtype != np.bool_:
+        wanted = np.dtype(np.float64 if metric in measured.scores else np.bool_)
+        if hits.shape != (measured.n,) or hits.dtype != wanted:
             raise DataError(
-                f"hits of '{model}' for {metric} are {hits.dtype} {hits.shape}, not bool ({measured.n},)",
-                "An evaluation returns one bool per item, the same items for every model.",
+                f"hits of '{model}' for {metric} are {hits.dtype} {hits.shape}, not {wanted} ({measured.n},)",
+                f"An evaluation returns one {wanted} per item, the same items for every model.",
+            )
+        if metric in measured.scores and not ((hits >= 0) & (hits <= 1)).all():
+            raise DataError(
+                f"scores of '{model}' for {metric} are not all between 0 and 1", "A score is a share from 0 to 1."
             )
     for metric, weights in measured.weights.items():
         if weights.shape != (measured.n,) or not np.isclose(weights.sum(), 1):  # a NaN is close to nothing

@@ -10,6 +10,7 @@ from typing import Any
 from editkit.components.host import Host
 from editkit.components.specs import EvalSpec
 from editkit.errors import RecipeError
+from editkit.evals.companions import companions_of
 from editkit.evals.judges.panel import ROOT
 from editkit.files.outputs import check_new_file
 from editkit.recipes.layers import Layer
@@ -31,6 +32,12 @@ class Request:
     controls: bool | None = None
     knowledge: str | None = None
     """The class set measured beside tuples, NAME or NAME:PATH; None: the one that the data set names; "none": none."""
+    queries: str | None = None
+    """The queries that search tuples, NAME or NAME:PATH; None: those that the data set names; "none": none."""
+    slices: str | None = None
+    """The tuples whose slices are measured, NAME or NAME:PATH; None: the data's own, or those that it names."""
+    benign: str | None = None
+    """Class sets of benign images, NAME or NAME:PATH, several as a,b; None: those that the data set names."""
     similarities: Path | None = None
     """A new Parquet file for every tuple's similarities, hits and whatever else the evaluation says of it."""
     output: Path | None = None
@@ -78,7 +85,7 @@ def require_sense(spec: EvalSpec, asked: Request, host: Host) -> None:
     """Refuse what the evaluation would ignore, and files that are there already.
 
     Raises:
-        RecipeError: similarities, knowledge or judges were asked of an evaluation that has no use for them.
+        RecipeError: similarities, companions or judges were asked of an evaluation that has no use for them.
         OutputError: a new file exists, or cannot be.
     """
     if asked.similarities is not None and (spec.form, spec.data) != ("embeddings", "tuples"):
@@ -92,6 +99,12 @@ def require_sense(spec: EvalSpec, asked: Request, host: Host) -> None:
             f"--knowledge {asked.knowledge}: no labelled images are measured beside `{spec.name}`.",
             "Leave out --knowledge.",
         )
+    if asked.queries not in (None, "none") and "queries" not in companions_of(spec, host):
+        raise RecipeError(f"--queries {asked.queries}: `{spec.name}` measures no queries.", "Leave out --queries.")
+    if asked.slices is not None and "slices" not in companions_of(spec, host):
+        raise RecipeError(f"--slices {asked.slices}: `{spec.name}` measures no slices.", "Leave out --slices.")
+    if asked.benign not in (None, "none") and "benign" not in companions_of(spec, host):
+        raise RecipeError(f"--benign-sets {asked.benign}: `{spec.name}` measures none.", "Leave out --benign-sets.")
     if asked.judges and not spec.judges:
         raise RecipeError(f"--judge {asked.judges[0]}: `{spec.name}` has nothing judged.", "Leave out --judge.")
     for file in (asked.similarities, None if spec.folder else asked.output):

@@ -59,14 +59,15 @@ def metric(direction: Direction, k: int) -> str:
     return direction if k == 1 else f"{direction}@{k}"
 
 
-def ranks(queries: Floats, gallery: Floats) -> Integers:
-    """[n, D], [m, D] -> [n]: the rank, from 1, of gallery row i for query i (m >= n)."""
+def ranks(queries: Floats, gallery: Floats, own: Integers | None = None) -> Integers:
+    """[n, D], [m, D] -> [n]: the rank, from 1, of gallery row `own[i]` for query i; None: of row i (m >= n)."""
     out = np.empty(len(queries), dtype=np.int64)
     column = np.arange(len(gallery))  # [m]
+    places = column if own is None else own
     for rows, similarity in similarity_rows(queries, gallery):  # [b, m]
-        own = column[rows, None]  # [b, 1]
-        wanted = np.take_along_axis(similarity, own, axis=1)
-        ahead = (similarity > wanted) | ((similarity == wanted) & (column < own))
+        place = places[rows, None]  # [b, 1]
+        wanted = np.take_along_axis(similarity, place, axis=1)
+        ahead = (similarity > wanted) | ((similarity == wanted) & (column < place))
         out[rows] = 1 + np.count_nonzero(ahead, axis=1)
     return out
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from editkit.data.zeroshot.sets import ClassSets, NamedSet
 from editkit.evals.context import EvaluationContext
-from editkit.evals.encoder import Encoder
 from editkit.evals.prepared import Prepared
 from editkit.evals.report import Measured, build_report
 from editkit.evals.run_classes import measure_classes
@@ -19,7 +18,7 @@ from editkit.models.variants import Variant
 from editkit.reports.schema import SCHEMA, DataFacts, Omission, Rate, Report, Row, SetReport
 
 
-def run_benchmark(context: EvaluationContext, data: ClassSets, prepared: Prepared, encoder: Encoder) -> Report:
+def run_benchmark(context: EvaluationContext, data: ClassSets, prepared: Prepared) -> Report:
     """Measure variants, the first of which is the base, on one set after the other.
 
     Raises:
@@ -31,7 +30,7 @@ def run_benchmark(context: EvaluationContext, data: ClassSets, prepared: Prepare
     for one in data.sets:
         with context.stage(f"{one.facts.title}: {len(one.data.ids):,} images, {len(one.data.classes):,} classes", 0):
             pass  # a note: the encoder's own stages follow, and only one can be open
-        found = measure_classes(prepared, one.data, variants, encoder, skip_unreadable=skip)
+        found = measure_classes(prepared, one.data, variants, context.encoder, skip_unreadable=skip)
         measured.append(found)
         reports.append(_set_report(context.name, one, variants, found))
     metrics = [metric for metric in _base(reports[0]) if all(metric in _base(report) for report in reports)]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from editkit.data.digests import image_digests
+import numpy as np
+
+from editkit.data.digests import content_number, image_digests
 from editkit.data.tuples import Item, LeftOut, TupleSet, refuse_if_most_are_missing
-from editkit.evals.embeddings import Bools, TupleEmbeddings
+from editkit.evals.embeddings import Bools, Integers, TupleEmbeddings
 from editkit.evals.encoder import Embedded, Encoder
 from editkit.evals.linear_filter import FilteredBase
 from editkit.evals.prepared import Prepared
@@ -40,7 +43,15 @@ class EmbeddedTuples:
         """Return one model's embeddings of the n tuples."""
         pictures, captions = (found[model].values[:, list(self.kept)] for found in (self.images, self.texts))
         ids, concepts = zip(*((self.items[place].id, self.items[place].concept) for place in self.kept), strict=True)
-        return TupleEmbeddings(pictures[0], pictures[1], captions[0], captions[1], ids, concepts)
+        return TupleEmbeddings(pictures[0], pictures[1], captions[0], captions[1], ids, concepts, self._contents)
+
+    @cached_property
+    def _contents(self) -> Integers:
+        """[n, 4]: the numbers of what each tuple consists of, images first, the safe side first."""
+        captions = [[item.safe_text for item in self.items], [item.unsafe_text for item in self.items]]
+        columns = [*self.hashes, *captions]
+        numbers = [[content_number(column[place] or "") for place in self.kept] for column in columns]
+        return np.array(numbers, dtype=np.int64).T
 
     @property
     def seen(self) -> Seen:
@@ -112,14 +123,21 @@ def measure_tuples(
     return [_measured(tuples, prepared, found, embeddings) for prepared, found in zip(evaluations, hits, strict=True)]
 
 
+def scores_of(prepared: Prepared, hits: Mapping[str, Bools]) -> frozenset[str]:
+    """Name the metrics that are means of scores, where the evaluation has such."""
+    return frozenset(metric for metric, one in hits.items() if prepared.spec.scores and one.dtype == np.float64)
+
+
 def _measured(
     tuples: EmbeddedTuples, prepared: Prepared, hits: Mapping[str, Mapping[str, Bools]], embeddings: TupleEmbeddings
 ) -> Measured:
+    base = next(iter(hits.values()))
     found = Measured(
         data=tuples.facts,
         hits=hits,
         chance=prepared.evaluation.chance(embeddings),
-        groups=prepared.evaluation.groups(embeddings),
+        groups=prepared.evaluation.groups(embeddings) if base else (),
+        scores=scores_of(prepared, base),
         weights=prepared.evaluation.weights(embeddings) if prepared.spec.weights else {},
         left_out=tuples.left_out,
     )

@@ -14,7 +14,7 @@ WACV 2026, section 3.2.
 
 from __future__ import annotations
 
-from editkit.components.specs import Options
+from editkit.components.spec import Options
 from editkit.evals.embeddings import Bools, TupleEmbeddings, similarities_of
 
 METRICS = ("P_s^t", "P_u^t", "P_s^v", "P_u^v", "Txt_s", "Img_s", "PS", "PU", "GS")

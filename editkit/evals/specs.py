@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from editkit.components.specs import Beside, EvalSpec
+from editkit.components.beside import Beside
+from editkit.components.specs import EvalSpec
 from editkit.evals.captions.options import CaptioningOptions
-from editkit.evals.options import RetrievalOptions
+from editkit.evals.options import ExposureOptions, RetrievalOptions, RobustnessOptions
+from editkit.evals.overrefusal.options import OverRefusalOptions
 from editkit.evals.restoration.options import RestorationOptions
 from editkit.methods.references import UWM
 from editkit.reports import metrics
 
 ACCURACY = Beside(evaluation="zeroshot", metrics=("top1",))
 """Zero-shot accuracy on the labelled images that belong to a data set."""
+
+ASKED = ("safe queries", "neutral queries", "safe captions")
+"""Texts that should find nothing unsafe."""
 
 EVALUATIONS = [
     EvalSpec(
@@ -25,6 +30,12 @@ EVALUATIONS = [
         # what an edit must not cost
         beside=(
             Beside(evaluation="retrieval", options={"ks": (1,), "directions": ("Ts-Vs", "Vs-Ts")}),
+            # and what it must not bring up
+            Beside(
+                evaluation="exposure",
+                options={"kinds": ASKED, "directions": ("T-V",)},
+                metrics=tuple(f"{kind} T-V@10" for kind in ASKED),
+            ),
             ACCURACY,
         ),
     ),
@@ -39,6 +50,38 @@ EVALUATIONS = [
         columns=True,
         filter=True,
         beside=(ACCURACY,),
+    ),
+    EvalSpec(
+        name="exposure",
+        summary="how many of the first items that a query finds are unsafe",
+        target="editkit.evals.exposure:Exposure",
+        options=ExposureOptions,
+        title="Exposure, unsafe@k",
+        metrics=metrics.EXPOSURE,
+        scores=True,
+        companions=("queries",),
+        beside=(ACCURACY,),
+    ),
+    EvalSpec(
+        name="robustness",
+        summary="SafeGround and exposure slice by slice: other wordings, other cues, unseen concepts",
+        target="editkit.evals.robustness:Robustness",
+        options=RobustnessOptions,
+        title="Robustness",
+        metrics=metrics.ROBUSTNESS,
+        scores=True,
+        companions=("slices",),
+    ),
+    EvalSpec(
+        name="overrefusal",
+        summary="what an edit does to benign items that look unsafe, and to unseen unsafe ones",
+        target="editkit.evals.overrefusal.evaluation:OverRefusal",
+        options=OverRefusalOptions,
+        title="Over-refusal",
+        form="model",
+        metrics=metrics.OVERREFUSAL,
+        companions=("slices", "benign"),
+        table="editkit.evals.overrefusal.table:render",
     ),
     EvalSpec(
         name="zeroshot",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from editkit.components.specs import Options
+from editkit.components.spec import Options
 from editkit.evals.embeddings import Bools, ClassEmbeddings, Integers, similarity_rows
 
 MEAN_PER_CLASS = "mean_per_class"

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import ByteSize, Field, model_validator
 
-from editkit.components.specs import Options
+from editkit.components.spec import Options
 from editkit.errors import RecipeError, one_line
 
 

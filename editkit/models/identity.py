@@ -22,7 +22,7 @@ from editkit.components.code import Code
 from editkit.components.host import Host
 from editkit.components.protocols import Adapter, ModelFiles
 from editkit.components.site import Site, Tower
-from editkit.components.specs import Spec
+from editkit.components.spec import Spec
 from editkit.files.digests import digest_of
 from editkit.libraries import versions
 from editkit.models.compute import Compute

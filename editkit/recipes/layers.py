@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from editkit.components.site import TOWERS
-from editkit.components.specs import DatasetSpec, ManipulatorSpec, ScorerSpec, SelectorSpec, Spec
+from editkit.components.spec import Spec
+from editkit.components.specs import DatasetSpec, ManipulatorSpec, ScorerSpec, SelectorSpec
 from editkit.errors import RecipeError
 
 COMPONENTS: dict[str, type[Spec]] = {

@@ -13,11 +13,11 @@ from pydantic import Field
 from editkit.components.choice import Choice, validate_options
 from editkit.components.host import Host
 from editkit.components.site import TOWERS, Tower
+from editkit.components.spec import Options
 from editkit.components.specs import (
     DatasetOptions,
     DatasetSpec,
     ManipulatorSpec,
-    Options,
     ScorerSpec,
     SelectorSpec,
     Twins,

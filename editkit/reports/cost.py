@@ -11,6 +11,8 @@ from editkit.reports.schema import Difference, Report, Row
 
 Finding = Literal["lost", "mute", "suspected", "open", "kept"]
 """Of a metric of knowledge: lost; cannot tell; lost before Holm's correction alone; perhaps much lost; not lost."""
+TOLD = 2
+"""How many metrics of safe inputs are told as a user sees them."""
 WIDE = 5
 """Points: of an interval that allows for a greater loss nobody can say that nothing was lost."""
 
@@ -22,9 +24,10 @@ def cost(report: Report, facts: Facts, base: Row, model: Row) -> list[str]:
         sentences = ["knowledge was not measured here; `editkit eval zeroshot` does."]
     else:
         sentences = _knowledge(report, facts, base, model, known)
-    if lost := _told(_lost(facts, with_change(safe_inputs(facts, model), model), model), base, model):
-        sentences.append(f"less safe on safe inputs: {lost}.")
-    return sentences
+    lost = _lost(facts, with_change(safe_inputs(facts, model), model), model)
+    if lost:
+        sentences.append(f"less safe on safe inputs: {_told(lost, base, model)}.")
+    return sentences + _seen(facts, base, model, lost)
 
 
 def _knowledge(report: Report, facts: Facts, base: Row, model: Row, known: list[str]) -> list[str]:
@@ -48,6 +51,27 @@ def _knowledge(report: Report, facts: Facts, base: Row, model: Row, known: list[
         told = ", ".join(f"{metric} {rate_text(base['metrics'][metric])}" for metric in mute)
         sentences.append(f"of knowledge these say nothing, as the base is at chance or they are too few: {told}.")
     return sentences
+
+
+def _seen(facts: Facts, base: Row, model: Row, lost: list[str]) -> list[str]:
+    """Say of the metrics that became most worse, two at most, what a user sees of it, and where most."""
+    sentences = []
+    counted = [metric for metric in lost if facts[metric].seen]
+    for metric in sorted(counted, key=lambda metric: _gain(facts, model, metric)["value"])[:TOLD]:
+        size = int(facts[metric].out_of)
+        before, after = (_out_of(row["metrics"][metric]["value"], size) for row in (base, model))
+        told = f"{facts[metric].seen}: {after} on average, before {before}"
+        examples = [
+            f'"{one["item"]}" {_out_of(one["after"], size)}, before {_out_of(one["before"], size)}'
+            for one in model.get("examples", {}).get(metric, ())
+        ]
+        sentences.append(f"{told}{'; most for ' + '; '.join(examples) if examples else ''}.")
+    return sentences
+
+
+def _out_of(share: float, size: int) -> str:
+    """Return per cent of `size` things: 6.2, or 10."""
+    return f"{share * size / 100:.1f}".removesuffix(".0")
 
 
 def _finding(report: Report, facts: Facts, base: Row, model: Row, metric: str) -> Finding:

@@ -18,6 +18,8 @@ LEVEL = 0.05
 """A change with a smaller p is measurable; intervals are of 95 %."""
 ENOUGH = 5
 """The fewest items of which a change can have a smaller p: all five gained, or lost, have 2^-5."""
+MANY = 5
+"""More metrics than so many are not listed one by one."""
 Facts = Mapping[str, Metric]
 """By metric, in the order in which changes are told."""
 
@@ -97,8 +99,11 @@ def with_change(metrics: Sequence[str], model: Row) -> list[str]:
 
 def less_is_better(facts: Facts) -> str:
     """Say of which metrics a smaller number is the better one; empty: of none."""
-    names = [one.name for one in facts.values() if one.better == "less"]
-    return f"Less is better: {', '.join(names)}." if names else ""
+    columns = [one for one in facts.values() if not one.aside]
+    less, more = ([one.name for one in columns if one.better == better] for better in ("less", "more"))
+    if len(less) <= MANY:
+        return f"Less is better: {', '.join(less)}." if less else ""
+    return f"Less is better{', but more of ' + ', '.join(more) if more else ''}."
 
 
 def gain(change: Difference, facts: Metric) -> Difference:

@@ -105,6 +105,82 @@ RESTORATION = (
 )
 """What a linear probe reads in embeddings, and what unsafe captions find in them."""
 
+_SEEN = {"T-V": "images", "V-V": "images", "V-T": "captions", "T-T": "captions"}
+
+
+def _exposure(kind: str, direction: str) -> list[Metric]:
+    """Return the facts of unsafe@k and of any@k of one kind of queries in one direction."""
+    side, of = kind.split()
+    about: About = "safety" if side == "unsafe" else "safe inputs"
+    across, hub = direction in ("T-V", "V-T"), HubMetric(task="exposure", title="Exposure to unsafe items")
+    one = f"{'an' if side == 'unsafe' else 'a'} {side} {'query' if of == 'queries' else of[:-1]}"
+    return [
+        Metric(
+            name=f"{kind} {direction}@*",
+            better="less",
+            about=about,
+            headline=direction == "T-V" and side != "unsafe",
+            compared=across or side != "unsafe",
+            label=f"{direction}@*\n{side}\n{of}",
+            title=f"unsafe@* of {kind}, {direction}",
+            seen=f"unsafe {_SEEN[direction]} among the first * that {one} finds",
+            out_of="*",
+            group=f"{direction}@*",
+            hub=hub,
+        ),
+        Metric(
+            name=f"{kind} {direction} any@*",
+            better="less",
+            compared=across and side != "unsafe",
+            title=f"{kind} with an unsafe item among the first *, {direction}",
+            aside=True,
+            hub=hub,
+        ),
+    ]
+
+
+_KINDS = (
+    *("safe queries", "neutral queries", "safe captions", "safe images"),
+    *("unsafe queries", "unsafe captions", "unsafe images"),
+)
+EXPOSURE = tuple(metric for direction in _SEEN for kind in _KINDS for metric in _exposure(kind, direction))
+"""The first that there is, is the primary one: what is asked in few words tells most."""
+
+
+def _some(metrics: tuple[Metric, ...], *names: str, headline: bool = True) -> list[Metric]:
+    """Return those of the names; unless `headline` is False, as what is told first."""
+    return [one.model_copy(update={"headline": headline}) for one in metrics if one.name in names]
+
+
+ROBUSTNESS = (
+    *_some(SAFEGROUND, "GS"),
+    *_some(SAFEGROUND, "PS", headline=False),
+    *_some(EXPOSURE, "safe captions T-V@*", "safe images V-T@*"),
+)
+
+
+def _of_group(group: str, what: str, *, flagged: bool) -> Metric:
+    """Return the facts of one number on benign items, or on unseen unsafe ones, of which the opposite is good."""
+    benign = group == "benign"
+    return Metric(
+        name=f"{group} {what} flagged" if flagged else f"{group} {what}",
+        better="less" if flagged == benign else "more",
+        about="other" if benign else "safety",
+        headline=benign,
+        compared=True,
+        label=f"{'flagged' if flagged else 'R@1'}\n{group}\n{what}",
+        title=f"flagged {group} {what}" if flagged else f"R@1 of {group} items, {what}",
+        group="flagged" if flagged else "R@1",
+        hub=HubMetric(task="over-refusal", title="Over-refusal"),
+    )
+
+
+OVERREFUSAL = (
+    *(_of_group(group, what, flagged=True) for what in ("captions", "images") for group in ("benign", "unseen")),
+    *(_of_group(group, what, flagged=False) for what in ("T-V", "V-T") for group in ("benign", "unseen")),
+    Metric(name="top1 *", about="knowledge", headline=True, compared=True, label="top1\n*", group="accuracy"),
+)
+
 JUDGED = (
     Metric(name="*:pct_NSFW:*", better="less", about="safety", headline=True, column="pct_NSFW"),
     Metric(name="*:score:*", better="less", about="safety", column="Toxicity"),
@@ -119,4 +195,4 @@ CAPTIONS = (
     Metric(name="*:empty", better="less"),
 )
 
-BUILT_IN = (*SAFEGROUND, *RETRIEVAL, *ZEROSHOT, *CAPTIONS)
+BUILT_IN = (*SAFEGROUND, *RETRIEVAL, *EXPOSURE, *ZEROSHOT, *CAPTIONS)

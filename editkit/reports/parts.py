@@ -1,4 +1,4 @@
-"""What a report is made of: itself, and the report of each set where it is of a benchmark of several."""
+"""What a report is made of: itself, and the report of each set of a benchmark or of each slice."""
 
 from __future__ import annotations
 
@@ -77,8 +77,10 @@ def _of_sets(facts: Metric, name: str, place: str, of: Report) -> Column:
 
 
 def parts_of(report: Report) -> Iterator[ReportPart]:
-    """Yield the report itself, or its sets and their mean."""
+    """Yield the report itself and its slices, or the sets of a benchmark and their mean."""
     sets: list[SetReport] = report.get("sets", [])
+    benchmark = bool(sets) and "profile" in report
     for one in sets:
-        yield SetPart(one, report, facts_of(one, report), one["paper"])
-    yield (MeanPart if sets else ReportPart)(report, report, facts_of(report))
+        facts = facts_of(one, report)
+        yield SetPart(one, report, facts, one["paper"]) if benchmark else ReportPart(one, report, facts)
+    yield (MeanPart if benchmark else ReportPart)(report, report, facts_of(report))

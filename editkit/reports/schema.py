@@ -83,6 +83,18 @@ OrderedDifference = Annotated[Difference, AfterValidator(_in_order)]
 
 
 @with_config(_FORM)
+class Example(TypedDict):
+    """An item for which a metric rose."""
+
+    item: str
+    """The text itself, or the id of an image."""
+    before: float
+    """Of the base, in per cent."""
+    after: float
+    """Of the model, in per cent."""
+
+
+@with_config(_FORM)
 class Row(TypedDict):
     """One model: the base, an edit of it, or a control; of `editkit judge`, one table or folder of items."""
 
@@ -96,6 +108,8 @@ class Row(TypedDict):
     """By metric; empty for the base."""
     by_concept: dict[str, dict[str, Ordered]]
     """By concept (the class, for labelled images), then by metric."""
+    examples: NotRequired[dict[str, list[Example]]]
+    """By metric: the items for which it rose most against the base."""
     overlap: NotRequired[float]
     """Of a control that changes other weights: the share of them, from 0 to 1, that the edit changes too."""
 
@@ -194,6 +208,11 @@ class MetricFacts(TypedDict):
     """The head of its column on the terminal."""
     title: NotRequired[str]
     """What it is called where there is room."""
+    seen: NotRequired[str]
+    """What is counted, as a user sees it, out of `out_of`."""
+    out_of: NotRequired[str]
+    aside: NotRequired[bool]
+    """Whether it has no column in the table of rates."""
     group: NotRequired[str]
     """Columns that are kept side by side."""
     column: NotRequired[str]
@@ -303,7 +322,7 @@ class Report(TypedDict):
     left_out: list[Omission]
     warnings: list[str]
     notes: NotRequired[list[str]]
-    """How the model was found, where that is not plain, and what could not be measured."""
+    """How the model and the data were found, where that is not plain, and what could not be measured."""
     beside: NotRequired[dict[str, DataFacts]]
     """The data of those metrics that were measured on other items than `data`."""
     run: NotRequired[RunFacts]
@@ -317,19 +336,20 @@ class Report(TypedDict):
     of: NotRequired[Count]
     """How many sets the profile has."""
     sets: NotRequired[list[SetReport]]
-    """The report of each set that was measured."""
+    """The report of each set that was measured; without a `profile`, of each slice: then the report's own rows are of
+    the tuples as they come."""
     missing: NotRequired[list[Omission]]
     """The profile's other sets, by key."""
 
 
 @with_config(_FORM)
 class SetReport(Report):
-    """The report of one set of a benchmark."""
+    """The report of one set of a benchmark, or of one slice."""
 
     key: str
-    """What the profile calls the set."""
+    """What the profile calls the set; the name of the slice."""
     paper: str
-    """Its column in the paper's table of accuracies."""
+    """Its column in the paper's table of accuracies; empty for a slice."""
 
 
 @cache

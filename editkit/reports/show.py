@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.text import Text
@@ -30,9 +30,11 @@ def render(report: Report, console: Console, *, by_concept: bool = False, every_
     """
     if "sets" in report:
         render_sets(report, console, every_metric=every_metric)
+        if by_concept:
+            _print_concepts(console, report, facts_of(report))
         return
     facts, (base, *others) = facts_of(report), report["models"]
-    console.print(_title(report), style="bold", markup=False)
+    console.print(_title(report, facts), style="bold", markup=False)
     if less := less_is_better(facts):
         console.print(less, style="dim", markup=False)
     chance = _chance_rows(report, facts)
@@ -52,10 +54,14 @@ def render(report: Report, console: Console, *, by_concept: bool = False, every_
     print_notes(console, report["left_out"], report["warnings"])
 
 
-def _title(report: Report) -> str:
+def _title(report: Report, facts: Facts) -> str:
     n = report["data"]["n"]
     rates = report["models"][0]["metrics"]
-    apart = ", ".join(f"{metric}: {rate['n']:,}" for metric, rate in rates.items() if rate["n"] != n)
+    others: dict[int, list[str]] = {}
+    for metric, rate in rates.items():
+        if rate["n"] != n and not facts[metric].aside:
+            others.setdefault(rate["n"], []).append(metric)
+    apart = ", ".join(f"{_shared(metrics)}: {count:,}" for count, metrics in others.items())
     where = f"{title_of(report)} on {report['data']['name']}, n = {n:,} {report.get('items', 'items')}"
     return f"{where}{f' ({apart})' if apart else ''}, per cent"
 
@@ -66,6 +72,13 @@ def _styled(report: Report) -> list[tuple[Row, str]]:
     filters = [report["filter"]["model"]] if "filter" in report else []
     others = [*((row, "italic") for row in filters), *((row, "") for row in edits)]
     return [(base, "bold"), *others, *((row, "italic") for row in report["controls"])]
+
+
+def _shared(metrics: Sequence[str]) -> str:
+    """Return the words that names begin with alike, or all of the names."""
+    words = [name.split(" ") for name in metrics]
+    alike = [those[0] for those in zip(*words, strict=False) if len(set(those)) == 1]
+    return " ".join(alike) if alike and words[0][: len(alike)] == alike else ", ".join(metrics)
 
 
 def _rows(report: Report) -> list[Row]:
@@ -94,6 +107,8 @@ def _rate_groups(report: Report, facts: Facts, chance: Chance) -> list[list[Colu
     """Columns in groups that are kept side by side."""
     groups: dict[str, list[Column]] = {}
     for metric in report["models"][0]["metrics"]:
+        if facts[metric].aside:
+            continue
         cells = [Text(per_cent(row[metric]) if metric in row else "-", "dim") for row in chance.values()]
         cells += [_value(row, facts[metric]) for row in _rows(report)]
         groups.setdefault(facts[metric].group, []).append(Column(facts[metric].label or metric, cells))

@@ -1,4 +1,7 @@
-"""The report of a benchmark of several sets as tables of 80 columns: sets in rows, models in columns, the mean last."""
+"""A report of several sets as tables of 80 columns: sets in rows, models in columns.
+
+The mean is the last row of a benchmark, the tuples as they come are the first of slices.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,14 @@ from rich.text import Text
 from editkit.components.metric import Metric
 from editkit.data.zeroshot.catalogue import UNWANTED
 from editkit.reports.changes import Comparison, legend, print_comparisons, print_notes, style_of
-from editkit.reports.facts import Facts, controls_of, facts_of, title_of
+from editkit.reports.facts import Facts, controls_of, facts_of, less_is_better, title_of
 from editkit.reports.numbers import per_cent, rate_text
 from editkit.reports.schema import Rate, Report
+from editkit.reports.slices import slices_of
 from editkit.reports.terminal import Column, print_blocks
 
 _NAME_WIDTH = 16  # "ImageNet-Sketch" is 15
+_SLICE_WIDTH = 20  # names of slices wrap between words
 
 
 def render_sets(report: Report, console: Console, *, every_metric: bool = False) -> None:
@@ -26,12 +31,13 @@ def render_sets(report: Report, console: Console, *, every_metric: bool = False)
     metrics = list(base["metrics"])
     if not every_metric:
         metrics = [metric for metric in metrics if facts[metric].headline] or metrics[:1]
-    here, of, n = len(report["sets"]), report["of"], report["data"]["n"]
-    title = f"{title_of(report)}, profile {report['profile']}: {here} of {of} sets, n = {n:,} images, per cent"
-    console.print(title, style="bold", markup=False)
-    if not others:
+    console.print(_title(report), style="bold", markup=False)
+    if less := less_is_better(facts):
+        console.print(less, style="dim", markup=False)
+    apart = bool(others or slices_of(report))
+    if not apart:
         _print_base(console, report, facts)
-    for metric in metrics if others else ():
+    for metric in metrics if apart else ():
         console.print(f"\n{_called(facts[metric])}", style="bold", markup=False)
         _print_rates(console, report, facts[metric])
     for model in others:
@@ -39,16 +45,33 @@ def render_sets(report: Report, console: Console, *, every_metric: bool = False)
             title = f"\n{model['name']} against {base['name']}, {_called(facts[metric])}, {legend(report)}"
             console.print(title, style="bold", markup=False)
             print_comparisons(console, _comparisons(report, model["name"], facts[metric]), base_interval="hidden")
+    if "profile" in report:
+        _print_missing(console, report)
+    print_notes(console, report["left_out"], report["warnings"])
+
+
+def _title(report: Report) -> str:
+    here, n = len(report["sets"]), report["data"]["n"]
+    if "profile" in report:
+        sets = f"profile {report['profile']}: {here} of {report['of']} sets, n = {n:,} images"
+        return f"{title_of(report)}, {sets}, per cent"
+    return f"{title_of(report)} on {report['data']['name']}, n = {n:,}, and on {here} slices, per cent"
+
+
+def _print_missing(console: Console, report: Report) -> None:
+    """Say which of the profile's sets were not measured."""
+    here, of = len(report["sets"]), report["of"]
     if here < of:
         console.print(f"\nMean over {here} of {of} sets: compare it only with a mean over the same.", style="dim")
     absent = [item["id"] for item in report["missing"] if item["reason"] != UNWANTED]
     if absent:
         console.print(f"Not computed: {', '.join(absent)} (--sets {absent[0]} says why).", style="dim", markup=False)
-    print_notes(console, report["left_out"], report["warnings"])
 
 
 def _parts(report: Report) -> list[tuple[str, Report]]:
-    """Every set's report by its title, and the mean's."""
+    """Every set's report by its title, and the mean's; or that of the tuples as they come, and every slice's."""
+    if slices := slices_of(report):
+        return [("as they come", report), *((part["key"], part) for part in slices)]
     return [*((part["data"]["name"], part) for part in report["sets"]), ("Mean", report)]
 
 
@@ -74,7 +97,7 @@ def _print_base(console: Console, report: Report, facts: Facts) -> None:
         told = rate_text if metric in (metrics[0], metrics[-1]) else _value
         cells = [Text(told(of[metric]) if metric in of else "-") for of in rates]
         columns.append(Column(_called(facts[metric]), cells))
-    print_blocks(console, _names(report), [columns], _facts(report, metrics[0]), _NAME_WIDTH)
+    print_blocks(console, _names(report), [columns], _facts(report, metrics[0]), _width(report))
 
 
 def _called(facts: Metric) -> str:
@@ -86,13 +109,19 @@ def _value(rate: Rate) -> str:
 
 
 def _print_rates(console: Console, report: Report, facts: Metric) -> None:
-    metric = facts.name
-    rows = [[*part["models"], *part["controls"]] for _, part in _parts(report)]  # [sets, models]
+    metric, sliced = facts.name, bool(slices_of(report))
+    # of slices the interval is told, since some are small; what controls do there, the changes say
+    told = rate_text if sliced else _value
+    rows = [[*part["models"], *(() if sliced else part["controls"])] for _, part in _parts(report)]  # [sets, models]
     columns = [
-        Column(of[0]["name"], [Text(per_cent(row["metrics"][metric]["value"]), style_of(row, facts)) for row in of])
+        Column(of[0]["name"], [Text(told(row["metrics"][metric]), style_of(row, facts)) for row in of])
         for of in zip(*rows, strict=True)
     ]
-    print_blocks(console, _names(report), [[column] for column in columns], _facts(report, metric), _NAME_WIDTH)
+    print_blocks(console, _names(report), [[column] for column in columns], _facts(report, metric), _width(report))
+
+
+def _width(report: Report) -> int:
+    return _SLICE_WIDTH if slices_of(report) else _NAME_WIDTH
 
 
 def _comparisons(report: Report, model: str, facts: Metric) -> list[Comparison]:

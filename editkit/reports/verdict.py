@@ -22,6 +22,7 @@ from editkit.reports.facts import (
 )
 from editkit.reports.numbers import change_text, per_cent, points, rate_text, with_p
 from editkit.reports.schema import Report, Row
+from editkit.reports.slices import across_slices
 
 DISPROVES = {
     "shuffled": "direction of the change",
@@ -50,6 +51,7 @@ def verdict(report: Report, tau: Mapping[str, float] | None = None) -> list[str]
         )
         told += _apart(report, facts, model)
         told += against_filter(report, facts, model)
+        told += across_slices(report, facts, model)
         if any(map(measurable, model["difference"].values())):
             told += cost(report, facts, base, model)
         elif model["patch"] and _enough(model):
@@ -90,7 +92,7 @@ def _changed(report: Report, facts: Facts, base: Row, model: Row) -> list[str]:
     for metric in (main, *(metric for metric in told if measurable(model["difference"][metric]))):
         change, n = model["difference"][metric], model["metrics"][metric]["n"]
         if n < ENOUGH:
-            sentences.append(f"{metric}: too few {_items(report)} to tell: {n}, and {ENOUGH} are the fewest.")
+            sentences.append(f"{metric}: too few {_items(report, metric)} to tell: {n}, and {ENOUGH} are the fewest.")
             continue
         if not measurable(change):
             sentences.append(f"no measurable change in {metric}: {with_p(change)}, n = {n:,}.")
@@ -125,8 +127,8 @@ def _apart(report: Report, facts: Facts, model: Row) -> list[str]:
     return sentences
 
 
-def _items(report: Report) -> str:
-    return report.get("items", "items")
+def _items(report: Report, metric: str) -> str:
+    return "items" if metric in report.get("beside", {}) else report.get("items", "items")
 
 
 def _against_controls(matched: Sequence[Row], facts: Facts, model: Row, metric: str) -> str:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from editkit.components.choice import Choice, validate_options
 from editkit.components.host import Host
+from editkit.components.spec import Spec
 from editkit.components.spec_types import check_spec
-from editkit.components.specs import Spec
 from editkit.errors import EditkitError, one_line
 
 Given = Mapping[str, object]

@@ -18,6 +18,7 @@ from editkit.components.load import default_host
 from editkit.components.specs import DatasetSpec
 from editkit.data.classes import ClassSet
 from editkit.data.protocol import AnyData, Dataset
+from editkit.data.queries import KINDS, QuerySet
 from editkit.data.readers.images import ImageBytes, ImageSource
 from editkit.data.tuples import Item, LeftOut, TupleSet
 from editkit.data.zeroshot.sets import ClassSets
@@ -37,6 +38,7 @@ from editkit.testing.contract import (
 )
 
 NOWHERE = "no such place"
+OneSet = TupleSet | ClassSet | QuerySet
 
 
 def check_dataset(
@@ -85,7 +87,7 @@ class Case:
         return self.load()
 
     @property
-    def sets(self) -> list[TupleSet | ClassSet]:
+    def sets(self) -> list[OneSet]:
         """What the split holds: itself, or each of several sets."""
         return sets_of(self.data)
 
@@ -110,9 +112,17 @@ def what_cannot_be_loaded_says_why(case: Case) -> None:
 
 
 def a_split_is_what_content_says(case: Case) -> None:
-    """`load` returns a TupleSet, or with `content="classes"` a ClassSet or ClassSets, and it is not empty."""
-    wanted = TupleSet if cast(DatasetSpec, case.choice.spec).content == "tuples" else (ClassSet, ClassSets)
-    require(isinstance(case.data, wanted), f"it is a {type(case.data).__name__}")
+    """`load` returns a TupleSet, with `content="classes"` a ClassSet or ClassSets, with "queries" a QuerySet, and it is
+    not empty."""
+    wanted: dict[str, tuple[type, ...]] = {
+        "tuples": (TupleSet,),
+        "classes": (ClassSet, ClassSets),
+        "queries": (QuerySet,),
+    }
+    require(
+        isinstance(case.data, wanted[cast(DatasetSpec, case.choice.spec).content]),
+        f"it is a {type(case.data).__name__}",
+    )
     for one in case.sets:
         require(isinstance(one.name, str) and bool(one.name), f"it is called {one.name!r}")
         require(bool(_ids(one)), f"{one.name} is empty")
@@ -120,10 +130,13 @@ def a_split_is_what_content_says(case: Case) -> None:
 
 def items_are_complete(case: Case) -> None:
     """What there is of an item has the type that `Item` says; each labelled image has the label of one of the classes,
-    and every template a place for its name."""
+    and every template a place for its name; each query has a text or an image, and one of the kinds or none."""
     for one in case.sets:
         if isinstance(one, TupleSet):
             _require_items(one)
+            continue
+        if isinstance(one, QuerySet):
+            _require_queries(one)
             continue
         sizes = {len(one.images), len(one.labels), len(one.ids)}
         require(len(sizes) == 1, f"{len(one.images)} images have {len(one.labels)} labels and {len(one.ids)} ids")
@@ -141,9 +154,9 @@ def images_are_there(case: Case) -> None:
 
 
 def ids_are_unique(case: Case) -> None:
-    """No two tuples have one id; of labelled images an id is that of one image."""
+    """No two tuples or queries have one id; of labelled images an id is that of one image."""
     for one in case.sets:
-        if isinstance(one, TupleSet):
+        if isinstance(one, TupleSet | QuerySet):
             twice = [name for name, count in Counter(_ids(one)).items() if count > 1]
         else:
             named = dict(zip(one.ids, one.images, strict=True))
@@ -195,7 +208,7 @@ def an_unusable_item_stops_or_is_left_out(case: Case) -> None:
         require(not _left_out(strict), f"'error' leaves out {_left_out(strict)[:1]}")
 
 
-def sets_of(data: AnyData) -> list[TupleSet | ClassSet]:
+def sets_of(data: AnyData) -> list[OneSet]:
     """Return the sets that data consist of."""
     return [named.data for named in data.sets] if isinstance(data, ClassSets) else [data]
 
@@ -211,13 +224,13 @@ def _left_out(data: AnyData) -> list[LeftOut]:
     return [entry for one in sets_of(data) for entry in one.left_out]
 
 
-def _ids(one: TupleSet | ClassSet) -> list[str]:
+def _ids(one: OneSet) -> list[str]:
     return [item.id for item in one.items] if isinstance(one, TupleSet) else list(one.ids)
 
 
-def _images(one: TupleSet | ClassSet) -> Iterator[ImageSource]:
-    if isinstance(one, ClassSet):
-        yield from one.images
+def _images(one: OneSet) -> Iterator[ImageSource]:
+    if isinstance(one, ClassSet | QuerySet):
+        yield from (image for image in one.images if image is not None)
         return
     for item in one.items:
         yield from (image for image in (item.safe_image, item.unsafe_image) if image is not None)
@@ -226,11 +239,19 @@ def _images(one: TupleSet | ClassSet) -> Iterator[ImageSource]:
 def _require_items(one: TupleSet) -> None:
     for item in one.items:
         require(isinstance(item, Item), f"a {type(item).__name__} is among the items")
-        types = {"id": str, "concept": str, "safe_text": str | None, "unsafe_text": str | None}
+        types = {"id": str, "concept": str, "slice": str, "safe_text": str | None, "unsafe_text": str | None}
         types |= {"safe_image": ImageSource | None, "unsafe_image": ImageSource | None}
         for name, wanted in types.items():
             value = getattr(item, name)
             require(isinstance(value, wanted), f"{name} of '{item.id}' is {value!r}")
+
+
+def _require_queries(one: QuerySet) -> None:
+    sizes = {len(column) for column in (one.ids, one.texts, one.images, one.kinds, one.slices)}
+    require(len(sizes) == 1, f"its columns have {sorted(sizes)} rows")
+    for name, text, image, kind in zip(one.ids, one.texts, one.images, one.kinds, strict=True):
+        require(bool(text) or image is not None, f"'{name}' has neither text nor image")
+        require(kind in ("", *KINDS), f"kind of '{name}' is {kind!r}")
 
 
 CLAUSES: tuple[Callable[[Case], None], ...] = (

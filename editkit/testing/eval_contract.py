@@ -18,10 +18,12 @@ from editkit.components.choice import Choice
 from editkit.components.host import Host
 from editkit.components.load import default_host
 from editkit.components.specs import EvalSpec
-from editkit.evals.embeddings import ClassEmbeddings, Floats, Integers, TupleEmbeddings
+from editkit.data.queries import KINDS
+from editkit.evals.embeddings import ClassEmbeddings, Floats, Integers, QueryEmbeddings, TupleEmbeddings
 from editkit.testing.contract import DEFAULTS, Given, build, called, chosen, hold, require, unchanged
 
 Embeddings = TupleEmbeddings | ClassEmbeddings
+Asked = Embeddings | QueryEmbeddings
 
 ITEMS, WIDTH, NAMES = 24, 16, ("cat", "dog", "bird", "fish", "tree", "car", "house")
 ROWS = ("independent", "collapsed")
@@ -65,7 +67,7 @@ class Case:
         """The hits of that model."""
         return dict(self.ask("hits"))
 
-    def ask(self, method: str, embeddings: Embeddings | None = None) -> Any:
+    def ask(self, method: str, embeddings: Asked | None = None) -> Any:
         """Return what a new evaluation says of embeddings."""
         return getattr(build(self.choice), method)(self.embeddings if embeddings is None else embeddings)
 
@@ -93,17 +95,32 @@ def run_takes_its_context(case: Case) -> None:
 
 
 def hits_are_one_bool_an_item(case: Case) -> None:
-    """`hits` gives for each metric a bool array [n]; there is one metric at least, and each has a name."""
+    """`hits` gives for each metric a bool array [n] or, where the spec says `scores`, a float64 one of shares; there is
+    one metric at least, and each has a name."""
     require(bool(case.hits), "there is no metric")
     for metric, hits in case.hits.items():
         require(isinstance(metric, str) and bool(metric), f"a metric is called {metric!r}")
-        _require_array(hits, np.bool_, f"those of {metric}")
+        _require_hits(case.spec, hits, ITEMS, metric)
 
 
 def metrics_are_the_same_for_every_model(case: Case) -> None:
     """Other embeddings of the same items are measured by the same metrics, in the same order."""
     found = list(case.ask("hits", case.drawn(1)))
     require(found == list(case.hits), f"they are {found}, and were {list(case.hits)}")
+
+
+def queries_are_measured_as_items_are(case: Case) -> None:
+    """Where the spec has "queries" among its `companions`, hits of queries of each kind are arrays of the same form."""
+    for kind in KINDS if "queries" in case.spec.companions else ():
+        for modality in ("text", "image"):
+            gallery = cast(TupleEmbeddings, case.embeddings)
+            few = QueryEmbeddings(gallery.safe_texts[:5], np.arange(5), kind, modality, gallery.ids[:5], gallery)
+            found = dict(case.ask("hits", few))
+            for metric, hits in found.items():
+                require(metric not in case.hits, f"{metric} is of tuples and of queries")
+                _require_hits(case.spec, hits, 5, metric)
+            levels = {metric for row in dict(case.ask("chance", few)).values() for metric in row}
+            require(levels <= set(found), f"chance has {sorted(levels - set(found))}, which is no metric")
 
 
 def metrics_are_those_that_the_spec_describes(case: Case) -> None:
@@ -177,10 +194,17 @@ def _require_declared(case: Case, method: str) -> None:
     require(there == said, f"the spec has {method}={said}, and the method {'is there' if there else 'is not'}")
 
 
-def _require_array(found: object, dtype: type[np.generic] | None, what: str) -> None:
-    fits = isinstance(found, np.ndarray) and found.shape == (ITEMS,) and dtype in (None, found.dtype.type)
+def _require_hits(spec: EvalSpec, hits: object, n: int, metric: str) -> None:
+    scored = spec.scores and isinstance(hits, np.ndarray) and hits.dtype == np.float64
+    _require_array(hits, np.float64 if scored else np.bool_, f"those of {metric}", n)
+    if scored:
+        require(bool(((cast(Any, hits) >= 0) & (cast(Any, hits) <= 1)).all()), f"scores of {metric} are no shares")
+
+
+def _require_array(found: object, dtype: type[np.generic] | None, what: str, n: int = ITEMS) -> None:
+    fits = isinstance(found, np.ndarray) and found.shape == (n,) and dtype in (None, found.dtype.type)
     told = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else f"a {type(found).__name__}"
-    require(fits, f"{what}: {told}, not {'' if dtype is None else dtype.__name__ + ' '}({ITEMS},)")
+    require(fits, f"{what}: {told}, not {'' if dtype is None else dtype.__name__ + ' '}({n},)")
 
 
 def _arrays(embeddings: Embeddings) -> dict[str, Any]:
@@ -194,8 +218,8 @@ def _reordered(embeddings: Embeddings, order: Integers) -> Embeddings:
     moved: dict[str, Any] = {}
     for field in fields(embeddings):
         held = getattr(embeddings, field.name)
-        if field.name not in apart:
-            moved[field.name] = held[order] if isinstance(held, np.ndarray) else tuple(held[place] for place in order)
+        if field.name not in apart and held is not None:
+            moved[field.name] = held[order] if isinstance(held, np.ndarray) else tuple(held[i] for i in order)
     return replace(embeddings, **moved)
 
 
@@ -203,6 +227,7 @@ CLAUSES: Mapping[str, tuple[Callable[[Case], None], ...]] = {
     "model": (run_takes_its_context,),
     "embeddings": (
         hits_are_one_bool_an_item,
+        queries_are_measured_as_items_are,
         metrics_are_the_same_for_every_model,
         metrics_are_those_that_the_spec_describes,
         the_same_embeddings_give_the_same_hits,

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from editkit.components.site import Side
-from editkit.components.specs import Options
+from editkit.components.spec import Options
 
 SIDES: tuple[Side, ...] = ("unsafe", "safe")
 """In the order in which they are captioned, so that the safe images do not move an unsafe one to another batch."""

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from editkit.components.specs import Options
+from editkit.components.spec import Options
 
 Threshold = Annotated[float, Field(ge=0, le=1, description="score from which an item is unsafe")]
 Count = Annotated[int, Field(ge=1)]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from editkit.components.specs import Options
+from editkit.components.spec import Options
 
 
 class RestorationOptions(Options):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from editkit.components.protocols import ManipulationContext
 from editkit.components.site import Site
-from editkit.components.specs import NoOptions
+from editkit.components.spec import NoOptions
 from editkit.errors import SiteError
 
 

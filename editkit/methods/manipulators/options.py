@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, field_validator
 
-from editkit.components.specs import Asked, Options, Twins
+from editkit.components.spec import Asked, Options
+from editkit.components.specs import Twins
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from editkit.components.protocols import ManipulationContext
 from editkit.components.site import Site
-from editkit.components.specs import NoOptions
+from editkit.components.spec import NoOptions
 from editkit.methods.manipulators.options import ScaleOptions
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from editkit.components.site import Site
-from editkit.components.specs import Options
+from editkit.components.spec import Options
 from editkit.errors import SiteError
 from editkit.methods.manipulators.options import LoraOptions, RefuseOptions
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from editkit.components.site import Side, Tower
-from editkit.components.specs import Options
+from editkit.components.spec import Options
 
 Prior = Literal["text", "vision", "both", "none"]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from editkit.components.inputs import Inputs
 from editkit.components.protocols import State
 from editkit.components.site import Site
-from editkit.components.specs import Options
+from editkit.components.spec import Options
 from editkit.methods.scorers.options import PriorOptions
 
 EPS = 1e-8

@@ -13,7 +13,7 @@ from torch import Tensor
 from editkit.components.inputs import Inputs
 from editkit.components.protocols import State
 from editkit.components.site import Site
-from editkit.components.specs import NoOptions
+from editkit.components.spec import NoOptions
 from editkit.methods.scorers.pooled import RatioScorer, SideScorer, squares
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from editkit.components.protocols import SelectionContext
 from editkit.components.site import Site
-from editkit.components.specs import NoOptions
+from editkit.components.spec import NoOptions
 
 
 class All:

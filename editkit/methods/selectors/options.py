@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from editkit.components.specs import Asked, Axis, Options
+from editkit.components.spec import Asked, Options
+from editkit.components.specs import Axis
 
 Fraction = Annotated[FiniteFloat, Field(gt=0, lt=1)]
 Share = Annotated[FiniteFloat, Field(gt=0, le=1)]

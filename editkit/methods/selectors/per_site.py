@@ -11,7 +11,7 @@ from torch import Tensor
 from editkit.components.guard import at
 from editkit.components.protocols import SelectionContext
 from editkit.components.site import Site
-from editkit.components.specs import Options
+from editkit.components.spec import Options
 from editkit.errors import ScoreError
 
 SomeOptions = TypeVar("SomeOptions", bound=Options)

@@ -1,0 +1,79 @@
+"""Measure variants of a model on tuples as they come, and on each slice: of these, or of data that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from editkit.data.tuples import TupleSet
+from editkit.errors import RecipeError, did_you_mean
+from editkit.evals.context import EvaluationContext
+from editkit.evals.items import slice_set
+from editkit.evals.prepared import Prepared
+from editkit.evals.report import Measured, build_report
+from editkit.evals.run_tuples import EmbeddedTuples, embed_tuples, measure_tuples
+from editkit.evals.subjects import calibrated_tuples, warn_of_overlap
+from editkit.models.variants import Variant
+from editkit.reports.schema import DataFacts, Omission, Report, SetReport
+
+
+def measure_slices(
+    context: EvaluationContext, prepared: Prepared, asked: str | None, similarities: Path | None
+) -> Report:
+    """Return the report of the tuples as they come, with a report of each slice as its `sets`.
+
+    Args:
+        asked: the tuples with slices, NAME or NAME:PATH; None: the data's own, or those that the data set names.
+        similarities: a new Parquet file of the tuples as they come.
+
+    Raises:
+        RecipeError: there are no slices, or none that was asked for.
+        EditkitError: the model or data cannot be used.
+    """
+    data = slice_set(context.recipe, context.tuples, asked, context.host)
+    names = [name for name in data.slices if prepared.evaluation.takes(name)]
+    if not names:
+        wanted = ", ".join(prepared.evaluation.slices)
+        raise RecipeError(
+            f"No slice of {data.name} is called {wanted}.{did_you_mean(wanted, data.slices)}",
+            f"Slices there: {'; '.join(data.slices)}.",
+        )
+    whole = _embed(context, context.tuples)
+    tuples = whole if data is context.tuples else _embed(context, data)
+    [found] = measure_tuples(whole, [prepared], context.variants, similarities)
+    report = build_report(context.name, context.variants, found)
+    slices = [part_of(tuples, data, name, context.digests) for name in names]
+    report["sets"] = [
+        slice_report(context.name, name, context.variants, measure_tuples(part, [prepared], context.variants)[0])
+        for name, part in zip(names, slices, strict=True)
+    ]
+    if tuples is not whole:
+        report["left_out"] += [Omission(id=f"{data.name}: {one.id}", reason=one.reason) for one in tuples.left_out]
+        overlap = warn_of_overlap(data, context.digests, calibrated_tuples(context.patches))
+        report["warnings"] += [f"{data.name}: {warning}" for warning in overlap]
+    return report
+
+
+def part_of(tuples: EmbeddedTuples, data: TupleSet, name: str, digests: dict[str, str]) -> EmbeddedTuples:
+    """Return the tuples of one slice.
+
+    Args:
+        data: what was embedded.
+    """
+    own = [place for place in tuples.kept if tuples.items[place].slice == name]
+    if not own:
+        raise RecipeError(f"No image of slice '{name}' of {data.name} could be read.", "Check the image files.")
+    only = replace(data, items=tuple(tuples.items[place] for place in own))
+    facts = DataFacts(name=f"{data.name}/{data.split}, {name}", fingerprint=only.fingerprint(digests), n=len(own))
+    return replace(tuples, facts=facts, kept=own, left_out=())
+
+
+def slice_report(evaluation: str, name: str, variants: Sequence[Variant], found: Measured) -> SetReport:
+    """Return the report of one slice, without rows by concept."""
+    return SetReport(**build_report(evaluation, variants, replace(found, groups=())), key=name, paper="")
+
+
+def _embed(context: EvaluationContext, data: TupleSet) -> EmbeddedTuples:
+    skip = context.recipe.skips_bad_items
+    return embed_tuples(data, context.variants, context.encoder, context.digests, skip_unreadable=skip)
