@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from editkit.components.site import Tower
 from editkit.data.classes import ClassSet
@@ -13,6 +13,7 @@ from editkit.data.draw import draw_order
 from editkit.data.protocol import AnyData
 from editkit.data.readers.images import ImageSource
 from editkit.data.tuples import TupleSet
+from editkit.data.zeroshot.sets import ClassSets
 from editkit.files.digests import digest_of, fingerprint_of
 
 Entry = TypeVar("Entry")
@@ -72,10 +73,12 @@ def preserved_of(data: AnyData) -> Preserved:
         return Preserved(_once(texts), _once(item.safe_image for item in data.items if item.safe_image))
     if isinstance(data, ClassSet):
         return Preserved(_once(data.prompts()), _once(data.images))
-    found = Preserved()
-    for one in data.sets:
-        found |= preserved_of(one.data)
-    return found
+    if isinstance(data, ClassSets):
+        found = Preserved()
+        for one in data.sets:
+            found |= preserved_of(one.data)
+        return found
+    assert_never(data)  # each kind of content is to say here what of it is preserved
 
 
 def _once(entries: Iterable[Entry]) -> tuple[Entry, ...]:
