@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from editkit.recipes.layers import read_recipe
+
 Parts = Mapping[str, Any]
 
 SIZES = (0.01, 0.02, 0.05, 0.1, 0.2)
@@ -73,9 +75,12 @@ def all_blocks(sizes: Sequence[float] = SIZES, manipulator: str = "negate") -> I
         yield Block(title, _matched(size, manipulator), is_matched=True)
     yield Block(f"Other ways to choose weights, or to change them: {manipulator} unless said", _others(manipulator))
     yield Block("Whole sites rewritten", _whole())
+    yield Block("Final projections of both towers rewritten: rivals", _rivals())
     for direction in ("opposed", "least-energy", "minus-mean"):
         refuse = {"name": "refuse", "direction": direction}
-        rows = (Method(f"refuse, {name}:proj", _at(places, refuse)) for name, places in PLACES.items())
+        # as docs/results.md has them
+        told = {name: {**_at(places, refuse), "preserve": "none"} for name, places in PLACES.items()}
+        rows = (Method(f"refuse, {name}:proj", recipe) for name, recipe in told.items())
         yield Block(f"Final projections rewritten: refuse, direction {direction}", tuple(rows))
 
 
@@ -119,6 +124,21 @@ def _whole() -> tuple[Method, ...]:
         Method("redirect, sequential", _at(TARGETS, {**redirect, "order": "sequential"})),
         Method("redirect, null-space", _at(TARGETS, {**redirect, "null_space": 0.01})),
     )
+
+
+def _rivals() -> tuple[Method, ...]:
+    recipes = ("redirect-uce", "redirect-speed")
+    erasers = ("leace", "inlp", "null-space")
+    nearest = {"name": "redirect", "target": "nearest-safe"}
+    return (
+        *(Method(name, _without_calibration(f"rivals/{name}")) for name in recipes),
+        Method("redirect, nearest-safe", _at(PLACES["both"], nearest)),
+        *(Method(name, _at(PLACES["both"], {"name": name})) for name in erasers),
+    )
+
+
+def _without_calibration(recipe: str) -> Parts:
+    return {path: value for path, value in read_recipe(recipe).items() if not path.startswith("calibration.")}
 
 
 def _at(targets: Sequence[str], manipulator: Parts) -> Parts:

@@ -50,7 +50,7 @@ def test_every_scorer_of_editkit_has_a_row_of_every_size() -> None:
         assert {method.recipe["scorer"]["name"] for method in block.methods} == {spec.name for spec in SCORERS}
 
 
-def test_every_manipulator_of_editkit_has_a_row_but_blend_and_what_negate_and_zero_are() -> None:
+def test_every_manipulator_has_a_row_but_those_of_other_checkpoints_and_what_negate_and_zero_are() -> None:
     blocks = [block for manipulator in ("negate", "zero") for block in all_blocks(manipulator=manipulator)]
     used = {flatten(method.recipe)["manipulator.name"] for block in blocks for method in block.methods}
-    assert {spec.name for spec in MANIPULATORS} - used == {"scale", "blend"}
+    assert {spec.name for spec in MANIPULATORS} - used == {"scale", "blend", "merge", "lora"}

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from editkit.components.load import default_host
 from editkit.components.site import Site, match_targets
-from editkit.data.preserved import Preserved, preserved_of
+from editkit.data.preserved import Preserved
 from editkit.editing.plan import Plan, make_plan
 from editkit.editing.preserved_moments import stream_second_moments
 from editkit.models.batches import Batch, text_batches
@@ -303,6 +303,14 @@ def test_other_items_to_preserve_leave_the_statistics_of_pairs_in_the_cache(
     assert sha(tmp_path / "again" / "patch.safetensors") == sha(tmp_path / "p" / "patch.safetensors")
 
 
+def test_preserved_items_take_one_more_matrix_of_memory_and_of_the_cache(flags: tuple[Any, ...], pairs: Path) -> None:
+    text = (*flags, "--target", "text:proj", "--json")
+    plain, more = (done("plan", *text, *own).json for own in ((), ("--preserve", pairs)))
+    matrix = 8 * 32**2  # float64, of the 32 inputs of the tiny model's text projection
+    assert more["memory"]["moments"] - plain["memory"]["moments"] == matrix
+    assert more["cache"]["adds"] - plain["cache"]["adds"] == matrix
+
+
 # what cannot be preserved
 
 
@@ -334,6 +342,10 @@ def test_an_image_that_cannot_be_read_stops_the_edit_or_is_named(
     own = ("--preserve", more, "--target", "vision:proj")
     assert "safe-1.jpg cannot be read" in as_error(run("edit", *flags, *own, "-o", tmp_path / "p"))
     done("edit", *flags, *own, "--on-bad-item", "skip", "-o", tmp_path / "p")
+    (tmp_path / "more" / "safe-2.jpg").unlink()
+    assert "image missing" in as_error(run("edit", *flags, *own, "-o", tmp_path / "q"))
+    done("edit", *flags, *own, "--on-bad-item", "skip", "-o", tmp_path / "q")
+    record = json.loads((tmp_path / "q" / "record.json").read_text())
+    assert record["preserved"]["images"] == 2  # of which one cannot be read
     dropped = json.loads((tmp_path / "p" / "record.json").read_text())["dropped"]["vision"]
     assert dropped["unreadable image"]["ids"] == [str(tmp_path / "more" / "safe-1.jpg")]
-    assert preserved_of(plan_of(Path("demo"), pairs).data)  # type: ignore[arg-type]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from command_line import cache_at, done
 from models import table, tiny_clip
 
+from editkit.components.load import default_host
 from editkit.data.tuples import Item
-from editkit.evals.refit_controls import other_pairs, random_sides
+from editkit.evals.refit_controls import _recorded, other_pairs, random_sides
 from editkit.patch.patch import Patch
 
 FITTED = ["sides 0", "sides 1", "other pairs", "shuffled 0"]
@@ -91,3 +93,15 @@ def test_where_the_calibration_data_are_gone_the_change_is_shuffled_and_the_user
         shutil.move(fitted / "hidden", fitted / "data")
     assert [row["name"] for row in ran.json["controls"]][:3] == ["shuffled 0", "shuffled 1", "shuffled 2"]
     assert "no controls fitted to other pairs: " in ran.err
+
+
+@pytest.mark.parametrize(("recorded", "preserved"), [(["words"], ["words"]), (["none"], []), (None, [])])
+def test_controls_preserve_what_the_record_says_and_those_of_older_records_nothing(
+    recorded: list[str] | None, preserved: list[str], tmp_path: Path
+) -> None:
+    done("edit", "--limit", 16, "--workers", 0, "--manipulator", "refuse", "-o", tmp_path / "p")
+    patch = Patch.load(tmp_path / "p")
+    recipe = {name: value for name, value in patch.record["recipe"].items() if name != "preserve"}
+    recipe |= {"preserve": recorded} if recorded else {}
+    told = replace(patch, record={**patch.record, "recipe": recipe})
+    assert list(_recorded(told, "demo", default_host()).recipe.preserve) == preserved

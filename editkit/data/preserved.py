@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, assert_never
 
 from editkit.components.site import Tower
 from editkit.data.classes import ClassSet
@@ -14,6 +14,7 @@ from editkit.data.protocol import AnyData
 from editkit.data.queries import QuerySet
 from editkit.data.readers.images import ImageSource
 from editkit.data.tuples import TupleSet
+from editkit.data.zeroshot.sets import ClassSets
 from editkit.files.digests import digest_of, fingerprint_of
 
 Entry = TypeVar("Entry")
@@ -77,10 +78,12 @@ def preserved_of(data: AnyData) -> Preserved:
     if isinstance(data, QuerySet):
         rows = [(t, i) for t, i, kind in zip(data.texts, data.images, data.kinds, strict=True) if kind != "unsafe"]
         return Preserved(_once(text for text, _ in rows if text), _once(image for _, image in rows if image))
-    found = Preserved()
-    for one in data.sets:
-        found |= preserved_of(one.data)
-    return found
+    if isinstance(data, ClassSets):
+        found = Preserved()
+        for one in data.sets:
+            found |= preserved_of(one.data)
+        return found
+    assert_never(data)  # each kind of content is to say here what of it is preserved
 
 
 def _once(entries: Iterable[Entry]) -> tuple[Entry, ...]:

@@ -18,8 +18,11 @@ NONE = "none"
 WORDS = "words"
 
 
-def preserve_sources(value: Any, host: Host) -> Mapping[str, Choice | None]:
+def preserve_sources(value: Any, host: Host, on_bad_item: Any = None) -> Mapping[str, Choice | None]:
     """Return the data sets that a recipe's `preserve` names, by their text; None for "words".
+
+    Args:
+        on_bad_item: what the recipe says of its own data; None: each data set's own default.
 
     Raises:
         RecipeError: it is no list of names, names "none" beside others, or a data set does not take its path.
@@ -32,9 +35,10 @@ def preserve_sources(value: Any, host: Host) -> Mapping[str, Choice | None]:
         raise RecipeError(
             f"preserve = {', '.join(texts)}: none cannot stand beside others.", "Leave out either it or them."
         )
-    return {text: None if text == WORDS else _choose(text, host) for text in texts if text != NONE}
+    return {text: None if text == WORDS else _choose(text, host, on_bad_item) for text in texts if text != NONE}
 
 
-def _choose(text: str, host: Host) -> Choice:
+def _choose(text: str, host: Host, on_bad_item: Any) -> Choice:
     given = {path.removeprefix("data."): value for path, value in data_layer(text).items()}
+    given |= {} if on_bad_item is None else {"on_bad_item": on_bad_item}
     return host.choose(DatasetSpec, str(given.pop("name")), given, f"preserve ({text})")

@@ -162,7 +162,7 @@ def _build(values: dict[str, Any], origins: dict[str, str], host: Host) -> Recip
         raise RecipeError(f"targets = {targets!r}: this is no list of targets.", "Write targets: [text:attn.out].")
     known: list[Choice] = []
     towers = {tower: _tower(values, origins, tower, tuple(targets), host, known) for tower in TOWERS}
-    preserve = preserve_sources(values.get("preserve"), host)
+    preserve = preserve_sources(values.get("preserve"), host, values.get("data.on_bad_item"))
     if preserve and not _can_preserve(towers):
         names = " and ".join(dict.fromkeys(f"'{part.manipulator.name}'" for part in towers.values()))
         raise RecipeError(

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from editkit.plugin import AdapterSpec, ClassesOptions, DatasetSpec, OnBadItem, VisuOptions, hookimpl
+from editkit.plugin import (
+    AdapterSpec,
+    ClassesOptions,
+    DatasetSpec,
+    OnBadItem,
+    PairsOptions,
+    QueriesOptions,
+    VisuOptions,
+    hookimpl,
+)
 
 FOLDER = Path(__file__).parent
 MODEL = FOLDER / "model"
@@ -31,6 +40,30 @@ class UnsafeObjectsOptions(ClassesOptions):
     path: str | Path = DATA / "unsafe-objects.yaml"
 
 
+class SlicesOptions(PairsOptions):
+    """Tuples in slices: other wordings, conflicting cues, what no split has, benign look-alikes."""
+
+    path: str | Path = DATA / "slices.jsonl"
+
+
+class SearchOptions(QueriesOptions):
+    """Short search queries."""
+
+    path: str | Path = DATA / "queries.csv"
+
+
+class BenignSubjectsOptions(ClassesOptions):
+    """Who is in the benign look-alikes."""
+
+    path: str | Path = DATA / "benign-subjects.yaml"
+
+
+class BenignPlacesOptions(ClassesOptions):
+    """Where the benign look-alikes are."""
+
+    path: str | Path = DATA / "benign-places.yaml"
+
+
 EDITKIT_API = 1
 
 
@@ -50,7 +83,7 @@ def editkit_adapters() -> list[AdapterSpec]:
 
 @hookimpl
 def editkit_datasets() -> list[DatasetSpec]:
-    """The demo's tuples, and its two zero-shot sets."""
+    """The demo's tuples, their slices, queries that search them, and labelled images."""
     return [
         DatasetSpec(
             name="demo",
@@ -59,6 +92,24 @@ def editkit_datasets() -> list[DatasetSpec]:
             options=DemoOptions,
             defaults=(("edit", "calibration"),),
             knowledge="demo-objects",
+            queries="demo-queries",
+            slices="demo-slices",
+            benign=("demo-benign-subjects", "demo-benign-places"),
+        ),
+        DatasetSpec(
+            name="demo-slices",
+            summary="the demo's scenes in other words, with other cues, of unseen things",
+            target="editkit.plugin:Pairs",
+            options=SlicesOptions,
+            knowledge="demo-objects",
+            queries="demo-queries",
+        ),
+        DatasetSpec(
+            name="demo-queries",
+            summary="short search queries: objects, subjects and places",
+            target="editkit.plugin:Queries",
+            options=SearchOptions,
+            content="queries",
         ),
         DatasetSpec(
             name="demo-objects",
@@ -72,6 +123,20 @@ def editkit_datasets() -> list[DatasetSpec]:
             summary="objects in the demo's unsafe test images",
             target="editkit.plugin:Classes",
             options=UnsafeObjectsOptions,
+            content="classes",
+        ),
+        DatasetSpec(
+            name="demo-benign-subjects",
+            summary="subjects of the demo's benign look-alikes",
+            target="editkit.plugin:Classes",
+            options=BenignSubjectsOptions,
+            content="classes",
+        ),
+        DatasetSpec(
+            name="demo-benign-places",
+            summary="places of the demo's benign look-alikes",
+            target="editkit.plugin:Classes",
+            options=BenignPlacesOptions,
             content="classes",
         ),
     ]
