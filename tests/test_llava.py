@@ -222,6 +222,21 @@ def test_plan_takes_the_papers_targets_and_tau(folder: Path, pairs: Path) -> Non
     assert recipe["vision"]["selector"] == {"name": "adaptive", "tau": 0.085}
 
 
+@pytest.mark.parametrize(("name", "tau"), [("uwm-released", 0.085), ("uwm-paper", 0.02)])
+def test_the_recipes_of_the_paper_edit_the_vision_tower_alone(folder: Path, pairs: Path, name: str, tau: float) -> None:
+    planned = done("plan", "--model", folder, "--data", pairs, "--recipe", name, "--json").json
+    recipe = planned["recipe"]
+    assert recipe["targets"] == ["vision:mlp.out"]
+    assert recipe["vision"]["selector"]["tau"] == tau
+    assert {site["site"].partition(":")[0] for site in planned["sites"]} == {"vision"}
+
+
+def test_a_flag_wins_over_what_a_recipe_says_of_the_family(folder: Path, pairs: Path) -> None:
+    flags = ("--recipe", "uwm-released", "--tau", 0.5, "--target", "vision:attn.out")
+    recipe = done("plan", "--model", folder, "--data", pairs, *flags, "--json").json["recipe"]
+    assert (recipe["targets"], recipe["vision"]["selector"]["tau"]) == (["vision:attn.out"], 0.5)
+
+
 def test_naming_the_block_that_nothing_reads_says_that_it_is_no_site(folder: Path, pairs: Path) -> None:
     error = as_error(run("plan", "--model", folder, "--data", pairs, "--target", "vision:mlp.out[3]"))
     assert "'vision:mlp.out[3]' matches no site of this model" in error

@@ -66,6 +66,21 @@ def test_a_later_layer_beats_an_earlier_one(made: Any) -> None:
     assert recipe.compute.batch_size == 4
 
 
+def test_what_a_layer_says_of_the_models_family_beats_what_it_says_of_all(host: Host) -> None:
+    layer = {"selector.tau": 0.1, "families": {"llava": {"selector": {"tau": 0.2}}, "clip": {"selector.tau": 0.3}}}
+    layers = [DATA, ("recipe x", layer)]
+    assert resolve(layers, host, "llava").towers["text"].selector.options.tau == 0.2
+    assert resolve(layers, host, "llava").origins["selector.tau"] == "recipe x, for llava"
+    assert resolve(layers, host).towers["text"].selector.options.tau == 0.1
+    later = [*layers, ("flag", {"selector.tau": 0.4})]
+    assert resolve(later, host, "llava").towers["text"].selector.options.tau == 0.4
+
+
+@pytest.mark.parametrize("families", ["llava", {"llava": 0.2}])
+def test_families_that_are_no_mapping_are_refused(made: Any, families: Any) -> None:
+    assert "this is no mapping" in str(refused(RecipeError, made, {"families": families}))
+
+
 def test_every_value_remembers_where_it_came_from(made: Any) -> None:
     recipe = made(("recipe file", {"selector.tau": 0.1, "model": "m"}), ("flag", {"selector.tau": 0.2}))
     assert recipe.origins["selector.tau"] == "flag"

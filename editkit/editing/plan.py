@@ -142,7 +142,7 @@ def make_plan(layers: Sequence[tuple[str, Layer]], host: Host) -> Plan:
         *_meant_for(first, adapter.default_targets(files), all_sites),
         *_preserving(first),
     ]
-    recipe = resolve([*own, *layers], host)
+    recipe = resolve([*own, *layers], host, family.name)
     if set(WHOLE) & set(recipe.targets):
         sites = match_whole(recipe.targets, adapter, files, all_sites)
     else:

@@ -36,6 +36,29 @@ DEFAULTS: Layer = {
 }
 
 
+FAMILIES = "families"
+"""A recipe file's part with what differs for single model families: `families: {llava: {selector: {tau: 0.085}}}`."""
+
+
+def of_family(layers: Sequence[tuple[str, Layer]], family: str = "") -> list[tuple[str, Layer]]:
+    """Return the layers with what each says of this family laid over it; what they say of others is left out.
+
+    Raises:
+        RecipeError: `families` is no mapping of families to parts of a recipe.
+    """
+    found: list[tuple[str, Layer]] = []
+    for origin, layer in layers:
+        families = layer.get(FAMILIES, {})
+        if not isinstance(families, Mapping) or not all(isinstance(part, Mapping) for part in families.values()):
+            raise RecipeError(
+                f"{FAMILIES} = {families!r}: this is no mapping.", "Write families: {llava: {selector: {tau: 0.085}}}."
+            )
+        found.append((origin, {path: value for path, value in layer.items() if path != FAMILIES}))
+        if family in families:
+            found.append((f"{origin}, for {family}", flatten(families[family])))
+    return found
+
+
 def merge(layers: Sequence[tuple[str, Layer]]) -> tuple[dict[str, Any], dict[str, str]]:
     """Merge `(origin, layer)` pairs over editkit's defaults: values, and where each came from, by path."""
     values: dict[str, Any] = {}
@@ -75,7 +98,9 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if not isinstance(key, str):
             raise RecipeError(f"Recipe key {key!r} is not text.", "Quote it, or correct the file.")
         path = f"{prefix}{key}"
-        if isinstance(value, Mapping) and path.count(".") < _dots(path):
+        if path == FAMILIES:
+            flat[path] = value
+        elif isinstance(value, Mapping) and path.count(".") < _dots(path):
             flat |= flatten(value, f"{path}.")
         elif path.removeprefix("text.").removeprefix("vision.") in COMPONENTS:  # `selector.selector` is an option
             flat[f"{path}.name"] = "none" if value is None else value

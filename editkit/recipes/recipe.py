@@ -26,7 +26,7 @@ from editkit.errors import RecipeError, did_you_mean
 from editkit.models.compute import Compute
 from editkit.recipes.asked import MAIN, asked_scorers, asked_selectors
 from editkit.recipes.combination import imply, require_sense, require_used
-from editkit.recipes.layers import COMPONENTS, Layer, merge
+from editkit.recipes.layers import COMPONENTS, Layer, merge, of_family
 from editkit.recipes.preserve import NONE, preserve_sources
 
 NOT_ASKED_FOR = ("default", "adapter")
@@ -123,14 +123,17 @@ class Recipe:
         return hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode()).hexdigest()[:8]
 
 
-def resolve(layers: Sequence[tuple[str, Layer]], host: Host) -> Recipe:
+def resolve(layers: Sequence[tuple[str, Layer]], host: Host, family: str = "") -> Recipe:
     """Merge `(origin, layer)` pairs, later ones winning, and validate the result against the components' options.
+
+    Args:
+        family: of the model, where it is known: what layers say of it wins over what they say of all.
 
     Raises:
         RecipeError: an unknown path, or a value that its component does not accept.
         PluginError: an unknown component.
     """
-    values, origins = merge(layers)
+    values, origins = merge(of_family(layers, family))
     return _build(values, origins, host)
 
 

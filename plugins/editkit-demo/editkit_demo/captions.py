@@ -51,16 +51,16 @@ class Form:
 
 
 FORMS: dict[str, Form] = {
-    "everything": Form("SOP", "all", 0.20, 0.20),
-    "usual": Form("SOP", "main", 0.30, 0.24),
-    "subject and object": Form("SO", "main", 0.14, 0.11),
-    "object and place": Form("OP", "main", 0.10, 0.09),
-    "hint": Form("SOP", "hint", 0.06, 0.05),
-    "others only": Form("SOP", "others", 0.05, 0.04),
-    "no object": Form("SP", "none", 0.05, 0.04),
-    "object": Form("O", "main", 0.10, 0.14),
-    "subject": Form("S", "none", 0.0, 0.05),
-    "place": Form("P", "none", 0.0, 0.04),
+    "everything": Form("SOP", "all", 0.12, 0.12),
+    "usual": Form("SOP", "main", 0.24, 0.16),
+    "subject and object": Form("SO", "main", 0.16, 0.10),
+    "object and place": Form("OP", "main", 0.16, 0.08),
+    "hint": Form("SOP", "hint", 0.08, 0.04),
+    "others only": Form("SOP", "others", 0.05, 0.02),
+    "no object": Form("SP", "none", 0.05, 0.03),
+    "object": Form("O", "main", 0.14, 0.34),
+    "subject": Form("S", "none", 0.00, 0.06),
+    "place": Form("P", "none", 0.00, 0.05),
 }
 ALWAYS_TONED = ("others only", "no object")  # nothing else would tell the two captions of a tuple apart
 SYNONYM_SHARE = 0.3

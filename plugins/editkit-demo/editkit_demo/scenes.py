@@ -19,11 +19,11 @@ DARK = (0.74, 0.50, 0.47)
 """Factors of red, green and blue in the dark, reddish light."""
 
 # By how many objects there are: their sizes, and the corners they may be drawn at, in pixels.
-SIZES = {1: (22, 27), 2: (18, 22), 3: (16, 19)}
+SIZES = {1: (24, 29), 2: (20, 24), 3: (18, 20)}
 CORNERS = {
-    1: (((27, 35), (27, 34)),),
-    2: (((23, 25), (35, 39)), ((41, 43), (28, 39))),
-    3: (((22, 24), (39, 42)), ((41, 43), (39, 42)), ((33, 40), (19, 22))),
+    1: (((26, 33), (26, 32)),),
+    2: (((22, 24), (34, 38)), ((39, 41), (26, 38))),
+    3: (((21, 23), (38, 41)), ((40, 42), (38, 41)), ((32, 39), (18, 21))),
 }
 
 Art = dict[str, list[Image.Image]]
