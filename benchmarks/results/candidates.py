@@ -79,7 +79,7 @@ def _fitted() -> Iterator[Candidate]:
     """Whole projections, rewritten from the moments of pairs."""
     for beta in (0.5, 1):
         yield Candidate("project", f"project-{beta:g}", _at(SITES, {"name": "project", "beta": beta}))
-    for target, kept in product(("twin", "nearest-safe"), (1, 20)):
+    for target, kept in product(("twin", "nearest-safe"), (5, 20)):
         family = "redirect" if target == "twin" else "redirect, nearest safe"
         recipe = _at(PROJECTIONS, {"name": "redirect", "target": target, "preserve": kept}, preserve="words")
         yield Candidate(family, f"redirect-{target}-{kept}", recipe)
