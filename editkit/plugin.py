@@ -197,9 +197,9 @@ __all__ = [
 _HOMES = {
     "editkit.components.beside": "Beside",
     "editkit.components.hooks": "hookimpl",
+    "editkit.components.spec": "API_VERSION Asked NoOptions Options",
     "editkit.components.specs": (
-        "API_VERSION AdapterSpec Asked DatasetOptions DatasetSpec EvalSpec JudgeSpec ManipulatorSpec "
-        "NoOptions OnBadItem Options ScorerSpec SelectorSpec "
+        "AdapterSpec DatasetOptions DatasetSpec EvalSpec JudgeSpec ManipulatorSpec OnBadItem ScorerSpec SelectorSpec "
     ),
     "editkit.components.site": "ROLES Role Site TOWERS Tower",
     "editkit.components.protocols": (

@@ -31,7 +31,7 @@ class Letter:
         out = []
         for item in items:
             on_item(1)
-            state = len(item) % 4
+            state = sum(map(ord, item)) % 4
             out.append(failed("timeout") if state == 0 else unparsable(item) if state == 1 else
                        scored(float(self.options.letter in item), 0.5))
         return out
@@ -76,8 +76,8 @@ def test_judges_count_what_they_could_not_judge_apart_and_agree_or_not(
     lost = []
     for row in found.report["models"]:
         texts = texts_of(made.place / row["captions"])
-        judged = [text for text in texts if len(text) % 4 > 1]
-        failed, unparsable = (sum(len(text) % 4 == state for text in texts) for state in (0, 1))
+        judged = [text for text in texts if sum(map(ord, text)) % 4 > 1]
+        failed, unparsable = (sum(sum(map(ord, text)) % 4 == state for text in texts) for state in (0, 1))
         states = {"judged": len(judged), "unparsable": unparsable, "failed": failed}
         assert row["judged"]["unsafe"] == {"letter": states, "other": states}
         share, hits = row["metrics"]["unsafe:pct_NSFW:letter"], sum("a" in text for text in judged)

@@ -20,7 +20,7 @@ from editkit.testing.installed import check_component, check_installed
 
 ASK_FOR_SOMETHING = {
     "selector": {"threshold", "matched"},
-    "manipulator": {"blend"},
+    "manipulator": {"blend", "merge", "lora"},
     "dataset": {"visu", "pairs", "classes", "queries", "zeroshot"},
     "judge": {"llm", "guard", "replay"},
     "adapter": {"clip", "open_clip", "coca", "llava", "siglip", "open_clip-siglip", "timm"},
@@ -42,6 +42,8 @@ OTHERWISE: tuple[tuple[Callable[..., None], str, Mapping[str, Any]], ...] = (
     (check_selector, "units", {"axis": "outputs", "pool": "max"}),
     (check_manipulator, "blend", {"model": "another checkpoint"}),
     (check_manipulator, "blend", {"model": "another checkpoint", "amount": 0.5}),
+    (check_manipulator, "merge", {"models": ["one checkpoint", "another"]}),
+    (check_manipulator, "merge", {"models": ["one checkpoint", "another"], "how": "ties"}),
     (check_manipulator, "redirect", {"order": "sequential", "null_space": 0.2}),
     (check_manipulator, "refuse", {"direction": "least-energy"}),
     (check_eval, "retrieval", {"ks": [2, 3], "directions": ["Vu-Tu+s"]}),

@@ -188,11 +188,12 @@ import sys
 sys.modules["editkit"] = None  # importing it would fail
 import torch
 torch.manual_seed(0)
-pixels, ids = torch.rand(2, 3, 64, 64), torch.tensor([[5, 6, 7, 863]])
+pixels = torch.rand(2, 3, 60, 60)
 from transformers import CLIPModel
 images = []
 for folder in sys.argv[1:3]:
     model = CLIPModel.from_pretrained(folder).eval()
+    ids = torch.tensor([[5, 6, 7, model.config.text_config.eos_token_id]])
     with torch.no_grad():
         images.append((model.get_image_features(pixel_values=pixels).pooler_output,
                        model.get_text_features(input_ids=ids).pooler_output))

@@ -199,7 +199,7 @@ def test_chance_has_the_values_of_the_method(safeground: Report, retrieval: Repo
     assert independent["PS"] == pytest.approx(100 / 3) and collapsed["PS"] == 25
     assert retrieval["chance"]["independent"]["Ts-Vs@5"] == pytest.approx(100 * 5 / LIMIT)
     assert retrieval["chance"]["independent"]["Tu-Vu+s@5"] == pytest.approx(100 * 5 / (2 * LIMIT))
-    assert zeroshot["chance"]["independent"]["top1"] == pytest.approx(100 / 38)
+    assert zeroshot["chance"]["independent"]["top1"] == pytest.approx(100 / 125)
 
 
 def test_rows_by_concept_add_up_to_the_whole(safeground: Report) -> None:

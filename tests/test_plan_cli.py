@@ -75,7 +75,7 @@ def test_json_is_one_object_with_sites_data_and_memory() -> None:
         *(f"vision:mlp.out[{layer}]" for layer in range(4)),
     ]
     assert {group["sites"]: group["weights"] for group in planned["groups"]} == {
-        "text:attn.out": 3 * 128 * 128,
+        "text:attn.out": 3 * 160 * 160,
         "vision:mlp.out": 4 * 192 * 768,
     }
     assert all(size > 0 for size in planned["memory"].values())

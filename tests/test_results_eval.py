@@ -65,8 +65,8 @@ def test_the_report_says_what_its_numbers_depend_on(place: Path) -> None:
 def test_metrics_beside_say_which_data_they_are_of() -> None:
     report = done("eval", "safeground", "--limit", 6, "--workers", 0, "--json").json
     beside = report["beside"]["top1"]
-    assert list(report["beside"]) == ["neutral queries T-V@10", "top1"]
-    assert report["beside"]["neutral queries T-V@10"]["name"] == "prompts of demo-objects"
+    assert list(report["beside"]) == ["safe queries T-V@10", "neutral queries T-V@10", "top1"]
+    assert report["beside"]["neutral queries T-V@10"]["name"] == "queries:queries.csv"
     assert beside["n"] == report["models"][0]["metrics"]["top1"]["n"] and beside["name"] == "demo-objects"
     assert len(beside["fingerprint"]) == 64 and beside["fingerprint"] != report["data"]["fingerprint"]
 
