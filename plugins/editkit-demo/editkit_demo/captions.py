@@ -51,13 +51,13 @@ class Form:
 
 
 FORMS: dict[str, Form] = {
-    "everything": Form("SOP", "all", 0.12, 0.12),
+    "everything": Form("SOP", "all", 0.10, 0.12),
     "usual": Form("SOP", "main", 0.24, 0.16),
     "subject and object": Form("SO", "main", 0.16, 0.10),
     "object and place": Form("OP", "main", 0.16, 0.08),
     "hint": Form("SOP", "hint", 0.08, 0.04),
-    "others only": Form("SOP", "others", 0.05, 0.02),
-    "no object": Form("SP", "none", 0.05, 0.03),
+    "others only": Form("SOP", "others", 0.06, 0.02),
+    "no object": Form("SP", "none", 0.06, 0.03),
     "object": Form("O", "main", 0.14, 0.34),
     "subject": Form("S", "none", 0.00, 0.06),
     "place": Form("P", "none", 0.00, 0.05),
