@@ -148,7 +148,7 @@ def test_scores_are_the_probabilities_that_open_clip_shows(folder: Path) -> None
         logits, _ = library.eval().get_logits(torch.stack([transform(image) for image in images]), ids)
     found = model.scores(pictures @ captions.T)
     assert torch.allclose(found, torch.sigmoid(logits), atol=1e-6)
-    assert float(found.min()) > 0.01 and float(found.max()) < 0.99 and float(found.std()) > 0.01
+    assert float(found.min()) > 0.01 and float(found.max()) < 0.99 and float(found.std()) > 0.001
 
 
 # files and a whole edit
