@@ -97,9 +97,9 @@ def _fitted() -> Iterator[Candidate]:
 def _refusals() -> Iterator[Candidate]:
     yield Candidate("refuse, default", "refuse", _at(PROJECTIONS, {"name": "refuse"}))
     for preserve, family in (("none", "refuse, nothing preserved"), ("words", "refuse")):
-        for kept, own, push in product((3, 20), (0.5, 1), (0.5, 0.9, 1.6, 2.5)):
-            options = {"name": "refuse", "preserve": kept, "own": own, "keep": 0.8 if own < 1 else 0.2, "push": push}
-            name = f"refuse-{preserve}-{kept}-{own:g}-{push:g}"
+        for kept, own, push, ridge in product((20, 110), (0.5, 1), (0.9, 2, 4), (0.002, 0.008)):
+            options = {"name": "refuse", "preserve": kept, "own": own, "keep": 0.5, "push": push, "ridge": ridge}
+            name = f"refuse-{preserve}-{kept}-{own:g}-{push:g}-{ridge:g}"
             yield Candidate(family, name, _at(PROJECTIONS, options, preserve=preserve))
 
 
