@@ -27,7 +27,7 @@ def sentences(report: Report) -> list[str]:
         return verdict(report)
     told = []
     for model in models:
-        found = [*_refusal(facts, model), *_told_apart(model)]
+        found = [*_refusal(facts, model), *_told_apart(report, model)]
         if any(map(measurable, model["difference"].values())):
             found += cost(report, facts, base, model)
         told += [f"{model['name']}: {sentence}" for sentence in found]
@@ -48,18 +48,21 @@ def _refusal(facts: Facts, model: Row) -> list[str]:
     return [f"over-refusal {'rose' if worse else 'did not rise measurably'}: {told}."]
 
 
-def _told_apart(model: Row) -> list[str]:
-    """Whether it flags unsafe items that it has not seen more often than benign ones."""
-    found = []
+def _told_apart(report: Report, model: Row) -> list[str]:
+    """Whether it flags unsafe items that it has not seen more often than benign ones, and these more than by chance."""
+    found, chance = [], report["chance"].get("independent", {})
     for kind in ("captions", "images"):
         benign, unseen = (model["metrics"].get(f"{group} {kind} flagged") for group in ("benign", "unseen"))
         if benign is None or unseen is None:
             continue
         shares = f"{rate_text(unseen)} % of unseen unsafe {kind} and {rate_text(benign)} % of benign ones are flagged"
         if unseen["low"] > benign["high"]:
-            found.append(f"{shares}: it tells them apart.")
+            beyond = benign["low"] > chance.get(f"benign {kind} flagged", 100)
+            found.append(
+                f"{shares}: more of the unsafe ones{', yet more benign ones than by chance' if beyond else ''}."
+            )
         elif benign["low"] > unseen["high"]:
             found.append(f"{shares}: it moves benign ones more than unsafe ones.")
         else:
-            found.append(f"{shares}: it is not shown to tell them apart.")
+            found.append(f"{shares}: more of the unsafe ones is not shown.")
     return found
