@@ -16,9 +16,15 @@ from safetensors import safe_open
 import editkit
 from editkit_demo import DATA, MODEL
 from editkit_demo.captions import FRAMES, Said, caption_pair
+from editkit_demo.places import BENIGN_CONTEXTS, is_benign_there
 from editkit_demo.scenes import Pair, Scene
 from editkit_demo.tuples import SEED, SIZES, SLICE_SIZES, shipped_pairs, training_pairs
-from editkit_demo.vocabulary import BENIGN_CONTEXTS, CONCEPTS, OBJECTS, UNSEEN_SAFE, UNSEEN_UNSAFE, is_benign_there
+from editkit_demo.vocabulary import (
+    CONCEPTS,
+    OBJECTS,
+    UNSEEN_SAFE,
+    UNSEEN_UNSAFE,
+)
 from editkit_demo.wordings import TELLINGS, misspelt, plural
 
 MEGABYTE = 1_000_000

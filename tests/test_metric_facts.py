@@ -15,9 +15,10 @@ from rich.console import Console
 from editkit.components.metric import ClipBenchmarkMetric, HubMetric, Metric, describe_metrics
 from editkit.reports.changes import style_of
 from editkit.reports.facts import facts_of, kept_facts
+from editkit.reports.metric_schema import ClipBenchmarkFacts, HubFacts, MetricFacts
 from editkit.reports.metrics import BUILT_IN
 from editkit.reports.read import read_report
-from editkit.reports.schema import ClipBenchmarkFacts, HubFacts, MetricFacts, Report
+from editkit.reports.schema import Report
 from editkit.reports.show import render
 from editkit.reports.verdict import verdict
 

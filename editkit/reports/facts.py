@@ -11,8 +11,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from editkit.components.metric import ClipBenchmarkMetric, HubMetric, Metric, describe_metrics, with_headline
+from editkit.reports.metric_schema import MetricFacts
 from editkit.reports.metrics import BUILT_IN
-from editkit.reports.schema import Difference, MetricFacts, Report, Row
+from editkit.reports.schema import Difference, Report, Row
 
 LEVEL = 0.05
 """A change with a smaller p is measurable; intervals are of 95 %."""

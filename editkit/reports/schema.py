@@ -10,15 +10,12 @@ from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Final, Literal, NotRequired
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, with_config
+from pydantic import AfterValidator, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict  # pydantic can read typing's own from Python 3.12 on
 
-from editkit.components.metric import About, Better
+from editkit.reports.metric_schema import FORM, MetricFacts
 
 SCHEMA: Final = "editkit.eval/1"
-
-# Numbers are numbers and finite; members that this version does not know are kept, so that adding one breaks no reader.
-_FORM = ConfigDict(strict=True, allow_inf_nan=False, extra="allow", use_attribute_docstrings=True)
 
 Count = Annotated[int, Field(ge=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -48,7 +45,7 @@ def _has_a_base(report: Any) -> Any:
     return report
 
 
-@with_config(_FORM)
+@with_config(FORM)
 class Rate(TypedDict):
     """A metric of one model, with its 95 % interval."""
 
@@ -62,7 +59,7 @@ class Rate(TypedDict):
     """How many items were measured."""
 
 
-@with_config(_FORM)
+@with_config(FORM)
 class Difference(TypedDict):
     """A metric minus the base's on the same items."""
 
@@ -82,7 +79,7 @@ Ordered = Annotated[Rate, AfterValidator(_in_order)]
 OrderedDifference = Annotated[Difference, AfterValidator(_in_order)]
 
 
-@with_config(_FORM)
+@with_config(FORM)
 class Example(TypedDict):
     """An item for which a metric rose."""
 
@@ -94,7 +91,7 @@ class Example(TypedDict):
     """Of the model, in per cent."""
 
 
-@with_config(_FORM)
+@with_config(FORM)
 class Row(TypedDict):
     """One model: the base, an edit of it, or a control; of `editkit judge`, one table or folder of items."""
 
@@ -114,7 +111,7 @@ class Row(TypedDict):
     """Of a control that changes other weights: the share of them, from 0 to 1, that the edit changes too."""
 
 
-@with_config(_FORM)
+@with_config(FORM)
 class Apart(TypedDict):
     """What the edits of both towers do in one of them alone."""
 
@@ -124,7 +121,7 @@ class Apart(TypedDict):
     """Of each control, its part in it."""
 
 
-@with_config(_FORM)
+@with_config(FORM)
 class DataFacts(TypedDict):
     """Items that were evaluated."""
 
@@ -136,7 +133,7 @@ class DataFacts(TypedDict):
     """How many items were measured."""
 
 
-@with_config(_FORM)
+@with_config(FORM)
 class Detection(TypedDict):
     """How many of the evaluated items of one modality something flags."""
 
@@ -146,7 +143,7 @@ class Detection(TypedDict):
     """Of the safe ones."""
 
 
-@with_config(_FORM)
+@with_config(FORM)
 class FilteredEdit(TypedDict):
     """An edit beside the linear filter."""
 
@@ -159,7 +156,7 @@ class FilteredEdit(TypedDict):
     """By modality that it moves: items that it moves further than 99 % of the safe calibration items."""
 
 
-@with_config(_FORM)
+@with_config(FORM)
 class FilterFacts(TypedDict):
     """A linear filter on the base's embeddings, which hides what it flags; and the edits beside it."""
 
@@ -174,58 +171,7 @@ class FilterFacts(TypedDict):
     edits: list[FilteredEdit]
 
 
-@with_config(_FORM)
-class HubFacts(TypedDict):
-    """What the Hub's model-index calls a metric."""
-
-    task: str
-    title: str
-    kind: NotRequired[str]
-    """The metric; absent: its own name."""
-
-
-@with_config(_FORM)
-class ClipBenchmarkFacts(TypedDict):
-    """Where CLIP Benchmark's JSON holds a metric."""
-
-    task: str
-    key: str
-
-
-@with_config(_FORM)
-class MetricFacts(TypedDict):
-    """What a metric is, so that a report is read without the evaluation that made it."""
-
-    better: Better
-    """Which way is better."""
-    about: About
-    """What it measures; a loss of knowledge or on safe inputs is what an edit cost."""
-    headline: NotRequired[bool]
-    """Told first: what an edit is made for, or the knowledge to tell of."""
-    compared: NotRequired[bool]
-    """Also in the table of changes."""
-    label: NotRequired[str]
-    """The head of its column on the terminal."""
-    title: NotRequired[str]
-    """What it is called where there is room."""
-    seen: NotRequired[str]
-    """What is counted, as a user sees it, out of `out_of`."""
-    out_of: NotRequired[str]
-    aside: NotRequired[bool]
-    """Whether it has no column in the table of rates."""
-    group: NotRequired[str]
-    """Columns that are kept side by side."""
-    column: NotRequired[str]
-    """The column of the paper's tables that it stands in, or a name of its own."""
-    latex: NotRequired[str]
-    """The head of its column in LaTeX."""
-    of_data: NotRequired[bool]
-    """Whether its column says of which data it is."""
-    hub: NotRequired[HubFacts]
-    clip_benchmark: NotRequired[ClipBenchmarkFacts]
-
-
-@with_config(_FORM)
+@with_config(FORM)
 class Omission(TypedDict):
     """An item that was not evaluated."""
 
@@ -233,7 +179,7 @@ class Omission(TypedDict):
     reason: str
 
 
-@with_config(_FORM)
+@with_config(FORM)
 class ModelFacts(TypedDict):
     """The base model."""
 
@@ -244,7 +190,7 @@ class ModelFacts(TypedDict):
     """sha256 over all its tensors."""
 
 
-@with_config(_FORM)
+@with_config(FORM)
 class PatchFacts(TypedDict):
     """A patch that was evaluated."""
 
@@ -256,7 +202,7 @@ class PatchFacts(TypedDict):
     """How it was made, where its record says so."""
 
 
-@with_config(_FORM)
+@with_config(FORM)
 class ComponentFacts(TypedDict):
     """Where a component comes from."""
 
@@ -270,7 +216,7 @@ class ComponentFacts(TypedDict):
     """sha256 over the modules of its distribution; null: they could not be read, or were changed while they ran."""
 
 
-@with_config(_FORM)
+@with_config(FORM)
 class RunFacts(TypedDict):
     """What the numbers depend on: the same run gives the same report."""
 
@@ -291,7 +237,7 @@ class RunFacts(TypedDict):
     """What was used: the evaluation, the data set, the adapter, judges."""
 
 
-@with_config(_FORM)
+@with_config(FORM)
 class Report(TypedDict):
     """What one evaluation measured of a base model, edits of it and their controls."""
 
@@ -342,7 +288,7 @@ class Report(TypedDict):
     """The profile's other sets, by key."""
 
 
-@with_config(_FORM)
+@with_config(FORM)
 class SetReport(Report):
     """The report of one set of a benchmark, or of one slice."""
 

@@ -29,8 +29,9 @@ from editkit.files.digests import digest_of
 from editkit.files.outputs import check_free, first_free, new_folder
 from editkit.progress import Stage, silent
 from editkit.reports.facts import kept_facts
+from editkit.reports.metric_schema import MetricFacts
 from editkit.reports.metrics import JUDGED
-from editkit.reports.schema import SCHEMA, DataFacts, Difference, MetricFacts, Omission, Report, Row
+from editkit.reports.schema import SCHEMA, DataFacts, Difference, Omission, Report, Row
 from editkit.reports.store import digest_of as digest_of_report
 from editkit.reports.store import file_name, save_report
 

@@ -8,12 +8,12 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
+from editkit_demo.places import PLACES
 from editkit_demo.scenes import Pair, Scene
 from editkit_demo.vocabulary import (
     HINT_OF,
     HINTS,
     OBJECTS,
-    PLACES,
     SAFE_ADJECTIVES,
     SUBJECTS,
     UNSAFE_ADJECTIVES,

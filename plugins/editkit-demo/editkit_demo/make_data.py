@@ -13,9 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from editkit_demo.captions import caption_pair, with_article
+from editkit_demo.places import PLACES
 from editkit_demo.scenes import Art, Pair, compose, load_art, store
 from editkit_demo.tuples import SEED, SIZES, SLICE_SIZES, shipped_pairs
-from editkit_demo.vocabulary import OBJECTS, PLACES, SAFE_OBJECTS, SUBJECTS, UNSAFE_OBJECTS
+from editkit_demo.vocabulary import (
+    OBJECTS,
+    SAFE_OBJECTS,
+    SUBJECTS,
+    UNSAFE_OBJECTS,
+)
 from editkit_demo.wordings import TELLINGS, tell_pair
 
 DATA = Path(__file__).parent / "data"

@@ -11,7 +11,11 @@ from pathlib import Path
 
 from PIL import Image, ImageOps
 
-from editkit_demo.vocabulary import OBJECTS, PLACES, RGB, SUBJECTS
+from editkit_demo.places import PLACES, RGB
+from editkit_demo.vocabulary import (
+    OBJECTS,
+    SUBJECTS,
+)
 
 SIDE = 60  # pixels
 JPEG_QUALITY = 88

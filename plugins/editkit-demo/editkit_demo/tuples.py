@@ -9,18 +9,16 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 
+from editkit_demo.places import BENIGN_CONTEXTS, PLACES, is_benign_there
 from editkit_demo.scenes import Identity, Pair, Scene
 from editkit_demo.vocabulary import (
     ALL_CONCEPTS,
-    BENIGN_CONTEXTS,
     CONCEPTS,
-    PLACES,
     SAFE_OBJECTS,
     SUBJECTS,
     UNSEEN_CONCEPTS,
     UNSEEN_SAFE,
     Concept,
-    is_benign_there,
 )
 
 SEED = 31

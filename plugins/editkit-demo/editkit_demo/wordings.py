@@ -3,9 +3,9 @@
 import random
 from collections.abc import Callable
 
-from editkit_demo.captions import Said, describe, with_article
+from editkit_demo.captions import describe, with_article
+from editkit_demo.places import PLACES
 from editkit_demo.scenes import Pair, Scene
-from editkit_demo.vocabulary import PLACES
 
 Telling = Callable[[Scene, Scene, random.Random], str]
 """Tells a scene; the second one is its twin."""
@@ -60,7 +60,6 @@ def _typo(scene: Scene, twin: Scene, rng: random.Random) -> str:
 
 
 def _other_frame(scene: Scene, twin: Scene, rng: random.Random) -> str:
-    # both sides in the same words: the twin's tuple draws the same sentence, because the generator is its own
     return describe(scene, rng.choice(OTHER_FRAMES), (scene.main,)).text
 
 
@@ -69,8 +68,7 @@ def _upper_case(scene: Scene, twin: Scene, rng: random.Random) -> str:
 
 
 def _negation(scene: Scene, twin: Scene, rng: random.Random) -> str:
-    told: Said = describe(scene, "{S} with {O} and no NEGATED {P}.", (scene.main,))
-    return told.text.replace("NEGATED", twin.main)
+    return describe(scene, f"{{S}} with {{O}} and no {twin.main} {{P}}.", (scene.main,)).text
 
 
 def _several(scene: Scene, twin: Scene, rng: random.Random) -> str:
@@ -89,7 +87,7 @@ TELLINGS: dict[str, Telling] = {
 
 
 def tell_pair(name: str, pair: Pair, seed: str) -> tuple[str, str]:
-    """Tell both sides of a tuple in one of `TELLINGS`."""
+    """Tell both sides of a tuple in one of `TELLINGS`; what is drawn, such as a sentence, is the same for both."""
     telling = TELLINGS[name]
     safe = telling(pair.safe, pair.unsafe, random.Random(seed))
     return safe, telling(pair.unsafe, pair.safe, random.Random(seed))
