@@ -14,10 +14,10 @@ from editkit.data.classes import ClassSet
 from editkit.errors import DataError
 from editkit.evals.embeddings import Floats, similarity_rows
 from editkit.evals.encoder import Embedded
+from editkit.evals.flagged import moved
 from editkit.evals.linear_filter import FilteredBase, LinearFilter, hidden_images, hidden_texts, shrunk_covariance
 from editkit.evals.prepared import Prepared
 from editkit.evals.run_classes import measure_classes
-from editkit.evals.run_filter import distance
 from editkit.evals.safeground import SafeGround
 from editkit.evals.specs import EVALUATIONS
 from editkit.evals.zeroshot import ZeroShot
@@ -191,7 +191,7 @@ def test_a_flagged_image_counts_as_missed_in_zero_shot_accuracy(tmp_path: Path) 
 
 def test_distance_is_one_minus_the_cosine_and_nothing_where_nothing_moved() -> None:
     e = noise(9, width=6)
-    found = distance(e.safe_images, e.safe_texts)
+    found = moved(e.safe_images, e.safe_texts)
     expected = [1 - float(similarity(v, t)) for v, t in zip(e.safe_images, e.safe_texts, strict=True)]
     assert found == pytest.approx(expected, abs=1e-6)
-    assert not distance(e.safe_images, e.safe_images.copy()).any()
+    assert not moved(e.safe_images, e.safe_images.copy()).any()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from hashlib import sha256
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from report_samples import built, facts
 
 import editkit
 from editkit.evals.embeddings import TupleEmbeddings
-from editkit.evals.overrefusal.flagged import flagged, moved
+from editkit.evals.flagged import flagged, moved
+from editkit.evals.linear_filter import LinearFilter
 from editkit.evals.overrefusal.gallery import Gallery
 from editkit.evals.overrefusal.table import sentences
 from editkit.evals.report import add_facts
@@ -179,6 +181,19 @@ def test_the_report_has_chance_controls_and_the_benign_sets(place: Path) -> None
         settings={"compute.workers": 0},
     )
     assert same["models"] == report["models"] and same["controls"] == report["controls"]
+
+
+def test_a_linear_filter_on_the_unedited_embeddings_stands_beside(place: Path) -> None:
+    flags = ("--patch", place / "patch", "--no-controls", "--json")
+    beside = overrefusal(place, *flags).json["filter"]
+    assert beside["calibration"]["n"] == 20  # the pairs of the patch
+    model, read = editkit.load(place / "model"), [json.loads(row) for row in (place / "train.jsonl").open()]
+    pairs = sorted(read, key=lambda row: sha256(f"0:{row['id']}".encode()).digest())[:20]
+    safe, unsafe = (model.embed_texts([row[f"{side}_text"] for row in pairs]).numpy() for side in ("safe", "unsafe"))
+    rows = [json.loads(row) for row in (place / "parts" / "slices.jsonl").open()]
+    benign = model.embed_texts([row["safe_text"] for row in rows if row["slice"].startswith("benign")]).numpy()
+    expected = LinearFilter.fit(safe, unsafe).flags(benign).mean()
+    assert beside["model"]["metrics"]["benign captions flagged"]["value"] == pytest.approx(100 * expected)
 
 
 def test_without_a_calibration_split_nothing_is_flagged_and_it_says_so(place: Path) -> None:

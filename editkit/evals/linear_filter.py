@@ -31,11 +31,10 @@ import numpy.typing as npt
 
 from editkit.errors import DataError
 from editkit.evals.embeddings import Bools, Floats, TupleEmbeddings
+from editkit.evals.flagged import limit
 
 Doubles = npt.NDArray[np.float64]
 
-SPECIFICITY = 0.99
-"""The share of safe calibration items that are not flagged."""
 _ASIDE = np.float32(np.sqrt(15 / 32))
 
 
@@ -61,7 +60,7 @@ class LinearFilter:
         if not covariance.any() or not apart.any():
             raise DataError("safe and unsafe calibration items are alike", "Give more of them, that differ.")
         direction: Doubles = np.linalg.solve(covariance, apart)
-        return cls(direction, quantile(safe @ direction), shrinkage)
+        return cls(direction, limit(safe @ direction), shrinkage)
 
     def scores(self, items: Floats) -> Doubles:
         """[n, D] -> [n]: the larger, the more an item looks like an unsafe one."""
@@ -98,6 +97,10 @@ class FilteredBase:
         hidden = hidden_texts if modality == "text" else hidden_images
         return hidden(queries, np.zeros(len(queries), dtype=bool))
 
+    def flags(self, items: Floats, kind: str) -> Bools:
+        """[n, D] embeddings of the base, "captions" or "images" -> [n]: which it flags."""
+        return self.filters["text" if kind == "captions" else "image"].flags(items)
+
     def found(self, images: Floats) -> Bools:
         """[n, D] embeddings of the base -> [n]: which images it does not hide."""
         return ~self.filters["image"].flags(images)
@@ -112,11 +115,6 @@ def shrunk_covariance(centred: Doubles) -> tuple[Doubles, float]:
     spread = float((np.einsum("md,md->m", centred, centred) ** 2).mean() - (covariance**2).sum()) / m
     shrinkage = min(max(spread, 0.0), from_target) / from_target if from_target > 0 else 0.0
     return (1 - shrinkage) * covariance + shrinkage * scale * np.eye(width), shrinkage
-
-
-def quantile(scores: Doubles) -> float:
-    """[n] -> the smallest score that a share `SPECIFICITY` of the scores do not exceed."""
-    return float(np.quantile(scores, SPECIFICITY, method="inverted_cdf"))
 
 
 def hidden_images(images: Floats, flagged: Bools) -> Floats:

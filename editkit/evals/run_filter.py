@@ -20,7 +20,8 @@ from editkit.evals.calibration_pairs import calibration_pairs
 from editkit.evals.context import EvaluationContext
 from editkit.evals.embeddings import Bools, Floats, TupleEmbeddings
 from editkit.evals.encoder import Encoder
-from editkit.evals.linear_filter import Doubles, FilteredBase, LinearFilter, quantile
+from editkit.evals.flagged import Distances, flagged, moved
+from editkit.evals.linear_filter import FilteredBase, LinearFilter
 from editkit.evals.report import Measured, build_report
 from editkit.evals.run_tuples import EmbeddedTuples, embed_tuples
 from editkit.evals.statistics import rate_of
@@ -61,6 +62,15 @@ def fit_filter(context: EvaluationContext, encoder: Encoder) -> FittedFilter:
     return FittedFilter(name, edits[0].name, filters, pairs)
 
 
+def filter_of(context: EvaluationContext) -> FittedFilter | None:
+    """Return the filter, or None with a note in the report that says why there is none."""
+    try:
+        return fit_filter(context, context.encoder)
+    except DataError as error:
+        context.notes.append(f"No linear filter was fitted: {error.problem}")
+        return None
+
+
 def filter_facts(
     fitted: FittedFilter,
     evaluation: str,
@@ -81,7 +91,7 @@ def filter_facts(
         edits=[],
     )
     for edit in edits:
-        moved = {m: _moved_by(m, before, tuples.of(edit.name)) for m in MODALITIES}
+        far = {m: _moved_by(m, before, tuples.of(edit.name)) for m in MODALITIES}
         usual = {m: _moved_by(m, calibrated, fitted.calibration.of(edit.name)) for m in MODALITIES}
         facts["edits"].append(
             FilteredEdit(
@@ -93,25 +103,18 @@ def filter_facts(
                     for metric in one.hits[edit.name]
                 },
                 detection={
-                    m: _rates([distances > quantile(usual[m][0]) for distances in moved[m]])
+                    m: _rates([flagged(distances, usual[m][0]) for distances in far[m]])
                     for m in MODALITIES
-                    if any(distances.any() for distances in moved[m])
+                    if any(distances.any() for distances in far[m])
                 },
             )
         )
     return facts
 
 
-def distance(before: Floats, after: Floats) -> Doubles:
-    """[n, D], [n, D] unit vectors -> [n]: 1 - cos of each row with its own, exactly 0 where nothing moved."""
-    first, second = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in map(np.float64, (before, after)))
-    apart: Doubles = ((first - second) ** 2).sum(axis=1) / 2
-    return apart
-
-
-def _moved_by(modality: str, before: TupleEmbeddings, after: TupleEmbeddings) -> list[Doubles]:
+def _moved_by(modality: str, before: TupleEmbeddings, after: TupleEmbeddings) -> list[Distances]:
     """How far an edit moves the safe items of a modality, and the unsafe ones."""
-    return [distance(getattr(before, side), getattr(after, side)) for side in MODALITIES[modality]]
+    return [moved(getattr(before, side), getattr(after, side)) for side in MODALITIES[modality]]
 
 
 def _detection(e: TupleEmbeddings, modality: str, flags: Callable[[Floats], Bools]) -> Detection:

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from editkit.components.specs import EvalSpec
 from editkit.data.classes import ClassSet
 from editkit.data.queries import QuerySet
-from editkit.errors import DataError
 from editkit.evals.context import EvaluationContext
 from editkit.evals.items import knowledge_set, query_set
 from editkit.evals.prepared import Prepared, prepare_beside
 from editkit.evals.report import build_report
 from editkit.evals.request import Request
 from editkit.evals.run_classes import measure_classes
-from editkit.evals.run_filter import FittedFilter, filter_facts, fit_filter
+from editkit.evals.run_filter import filter_facts, filter_of
 from editkit.evals.run_queries import measure_queries
 from editkit.evals.run_tuples import embed_tuples, measure_tuples
 from editkit.evals.subjects import parts_of
@@ -37,7 +36,7 @@ def measure_with_others(
     images = knowledge_set(context.recipe, asked.knowledge, context.host) if of_classes else None
     queries = _queries(context, asked, images) if any(one.asks for one in (own, *of_tuples)) else None
     skip, variants = context.recipe.skips_bad_items, _all_variants(context, own, with_controls)
-    fitted = _filter(context) if own.spec.filter and context.patches and with_controls else None
+    fitted = filter_of(context) if own.spec.filter and context.patches and with_controls else None
     tuples = embed_tuples(context.tuples, variants, context.encoder, context.digests, skip_unreadable=skip)
     first, *others = measure_tuples(tuples, [own, *of_tuples], variants, asked.similarities, fitted)
     asking = [
@@ -75,14 +74,6 @@ def _all_variants(context: EvaluationContext, own: Prepared, with_controls: bool
         named = [(name, patch) for name, (_, patch) in zip(edits, context.patches, strict=True)]
         variants += wreck_variants(named, context.adapter, context.files) if own.spec.wrecks else []
     return variants
-
-
-def _filter(context: EvaluationContext) -> FittedFilter | None:
-    try:
-        return fit_filter(context, context.encoder)
-    except DataError as error:
-        context.notes.append(f"No linear filter was fitted: {error.problem}")
-        return None
 
 
 def _queries(context: EvaluationContext, asked: Request, images: ClassSet | None) -> QuerySet | None:

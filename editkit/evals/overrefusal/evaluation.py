@@ -22,14 +22,16 @@ from editkit.data.tuples import TupleSet
 from editkit.errors import RecipeError
 from editkit.evals.context import Evaluated, EvaluationContext
 from editkit.evals.embeddings import Bools, Floats, TupleEmbeddings
+from editkit.evals.flagged import FALSE_ALARMS, Distances, flagged, moved
 from editkit.evals.items import benign_sets, safe_items, slice_set
-from editkit.evals.overrefusal.flagged import FALSE_ALARMS, Distances, flagged, moved
+from editkit.evals.linear_filter import FilteredBase
 from editkit.evals.overrefusal.gallery import SAFE, UNSAFE, Gallery, contents_of
 from editkit.evals.overrefusal.options import OverRefusalOptions
 from editkit.evals.overrefusal.safe_items import distances_of_safe
 from editkit.evals.prepared import prepare
 from editkit.evals.report import Measured, build_report
 from editkit.evals.run_classes import measure_classes
+from editkit.evals.run_filter import filter_facts, filter_of
 from editkit.evals.run_tuples import EmbeddedTuples, embed_tuples
 from editkit.evals.specs import ACCURACY
 from editkit.evals.subjects import calibrated_tuples, warn_of_overlap
@@ -58,8 +60,10 @@ class OverRefusal:
         parts = whole if data is context.tuples else self._embed(context, data)
         galleries = [whole] if parts is whole else [whole, parts]
         limits = self._of_safe(context)
+        fitted = filter_of(context) if context.patches else None
         measured = [
-            self._measure(context, group, names, data, parts, galleries, limits) for group, names in groups.items()
+            self._measure(context, group, names, data, parts, galleries, limits, fitted)
+            for group, names in groups.items()
         ]
         for images in benign_sets(context.recipe, context.companions.get("benign"), context.host):
             found = measure_classes(
@@ -69,9 +73,12 @@ class OverRefusal:
                 context.encoder,
                 parts.seen,
                 skip_unreadable=context.recipe.skips_bad_items,
+                fitted=fitted,
             )
             measured.append(found.showing({metric: f"{metric} {images.name}" for metric in ACCURACY.metrics}))
         report = build_report(context.name, context.variants, measured[0], measured[1:])
+        if fitted is not None:
+            report["filter"] = filter_facts(fitted, context.name, context.variants, whole, measured[0], measured[1:])
         report["left_out"] += [Omission(id=f"{data.name}: {one.id}", reason=one.reason) for one in parts.left_out]
         if parts is not whole:
             overlap = warn_of_overlap(data, context.digests, calibrated_tuples(context.patches))
@@ -113,8 +120,9 @@ class OverRefusal:
         parts: EmbeddedTuples,
         galleries: Sequence[EmbeddedTuples],
         of_safe: Mapping[str, Mapping[str, Distances]],
+        fitted: FilteredBase | None,
     ) -> Measured:
-        """Measure one group of every variant."""
+        """Measure one group of every variant, and of the base with what a filter flags hidden."""
         kept = [place for place in parts.kept if parts.items[place].slice in names]
         only = replace(data, items=tuple(parts.items[place] for place in kept))
         facts = DataFacts(
@@ -127,13 +135,18 @@ class OverRefusal:
         hits: dict[str, dict[str, Bools]] = {}
         for variant in context.variants:
             e, sets = own.of(variant.name), [one.of(variant.name) for one in galleries]
-            images, texts = Gallery(sets, texts=False), Gallery(sets, texts=True)
-            hits[variant.name] = self._flags(group, base, e, of_safe.get(variant.name, {})) | {
-                f"{group} T-V": images.finds(_side(e, side, "captions"), contents_of(e, side, texts=False)),
-                f"{group} V-T": texts.finds(_side(e, side, "images"), contents_of(e, side, texts=True)),
+            flags = self._flags(group, base, e, of_safe.get(variant.name, {}))
+            hits[variant.name] = flags | _found(group, e, sets)
+        if fitted is not None:
+            flags = {
+                f"{group} {kind} flagged": fitted.flags(_side(base, side, kind), kind)
+                for kind in of_safe.get(context.variants[0].name, {})
             }
+            sets = [fitted.hide(one.of(fitted.base)) for one in galleries]
+            hits[fitted.name] = flags | _found(group, fitted.hide(base), sets)
         chance = {metric: 100 * FALSE_ALARMS for metric in hits[context.variants[0].name] if "flagged" in metric}
-        chance |= {f"{group} T-V": 100 / len(images), f"{group} V-T": 100 / len(texts)}
+        sizes = {f"{group} {way}": len(Gallery(sets, texts=way == "V-T")) for way in ("T-V", "V-T")}
+        chance |= {metric: 100 / size for metric, size in sizes.items()}
         return Measured(facts, hits, {"independent": chance, "collapsed": dict(chance)})
 
     def _flags(
@@ -144,6 +157,15 @@ class OverRefusal:
             f"{group} {kind} flagged": flagged(moved(_side(base, side, kind), _side(e, side, kind)), distances)
             for kind, distances in of_safe.items()
         }
+
+
+def _found(group: Group, e: TupleEmbeddings, sets: Sequence[TupleEmbeddings]) -> dict[str, Bools]:
+    """[n] by direction: whether an item finds its own one of the other modality first."""
+    side, images, texts = SIDES[group], Gallery(sets, texts=False), Gallery(sets, texts=True)
+    return {
+        f"{group} T-V": images.finds(_side(e, side, "captions"), contents_of(e, side, texts=False)),
+        f"{group} V-T": texts.finds(_side(e, side, "images"), contents_of(e, side, texts=True)),
+    }
 
 
 def _side(e: TupleEmbeddings, side: int, kind: str) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from editkit.data.digests import image_digests
 from editkit.data.tuples import TupleSet
 from editkit.evals.context import EvaluationContext
-from editkit.evals.overrefusal.flagged import Distances, moved
+from editkit.evals.flagged import Distances, moved
 from editkit.models.batches import pass_over, refuse_unreadable
 
 

@@ -28,8 +28,12 @@ def moved(base: Floats, edited: Floats) -> Distances:
     return distances
 
 
+def limit(of_safe: Distances) -> float:
+    """[m] -> the smallest value that 99 % of those of safe items do not exceed."""
+    return float(np.sort(of_safe)[ceil((1 - FALSE_ALARMS) * len(of_safe)) - 1])
+
+
 def flagged(distances: Distances, of_safe: Distances) -> Bools:
     """[n], [m] -> [n]: which items move further than 99 % of the safe ones."""
-    limit = np.sort(of_safe)[ceil((1 - FALSE_ALARMS) * len(of_safe)) - 1]
-    found: Bools = distances > limit
+    found: Bools = distances > limit(of_safe)
     return found
