@@ -34,6 +34,13 @@ class Embedded:
     values: Floats
     unreadable: dict[int, str] = field(default_factory=dict)
 
+    def at(self, places: Sequence[int]) -> Embedded:
+        """Return the groups at these places, which may repeat."""
+        if list(places) == list(range(self.values.shape[1])):
+            return self
+        bad = {group: self.unreadable[place] for group, place in enumerate(places) if place in self.unreadable}
+        return Embedded(self.values[:, list(places)], bad)
+
 
 @dataclass
 class Encoder:
@@ -97,7 +104,21 @@ class Encoder:
         digests: Sequence[Sequence[str | None]],
         on_unreadable: Sink,
     ) -> dict[str, Embedded]:
-        """Embed n groups of k images with each variant; `digests` name the images' bytes in the cache."""
+        """Embed n groups of k images with each variant; `digests` name the images' bytes in the cache.
+
+        A group that occurs several times, as in slices that tell the same scenes in other words, is embedded once.
+        """
+        chosen, places = distinct(digests)
+        once = self._images(variants, [groups[i] for i in chosen], [digests[i] for i in chosen], on_unreadable)
+        return {name: embedded.at(places) for name, embedded in once.items()}
+
+    def _images(
+        self,
+        variants: Sequence[Variant],
+        groups: Sequence[tuple[ImageSource, ...]],
+        digests: Sequence[Sequence[str | None]],
+        on_unreadable: Sink,
+    ) -> dict[str, Embedded]:
         unreadable: dict[int, str] = {}
 
         def note(item: Unreadable) -> None:
@@ -179,3 +200,18 @@ class Encoder:
         if not made:
             raise ModelError("Not one image could be decoded, so nothing was embedded.", "Check the image files.")
         return made
+
+
+def distinct(digests: Sequence[Sequence[str | None]]) -> tuple[list[int], list[int]]:
+    """Return the first group of each kind, and for every group the place of its kind among them.
+
+    Groups are alike whose images have the same digests; one without a digest is like no other.
+    """
+    first: dict[object, int] = {}
+    places: dict[object, int] = {}
+    found = []
+    for group, named in enumerate(digests):
+        key: object = tuple(named) if all(named) else group
+        first.setdefault(key, group)
+        found.append(places.setdefault(key, len(places)))
+    return list(first.values()), found
