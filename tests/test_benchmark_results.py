@@ -95,6 +95,10 @@ def test_what_is_missed_is_named(edit: Measured, missed: str) -> None:
     assert [part for part, met in goals(edit, BASE).items() if not met] == [missed]
 
 
+def test_an_edit_that_gains_nothing_holds_on_no_unseen_concept() -> None:
+    assert not goals(measured("idle", 0), BASE)["unseen concepts >= half"]
+
+
 def test_the_front_has_all_that_no_other_one_beats() -> None:
     better, worse, dear = measured("better", 60), measured("worse", 50), measured("dear", 10, price=None)
     assert front([BASE, better, worse, dear]) == [better, dear]

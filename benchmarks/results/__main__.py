@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,7 +30,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write every number here")
     asked = parser.parse_args()
     quiet_libraries()
-    started = time.monotonic()
     wanted = [one for one in candidates() if not asked.families or one.family in asked.families]
     failures: list[str] = []
     made = list(make_patches(wanted, asked.runs, failures.append, stage))
@@ -44,7 +42,7 @@ def main() -> None:
         asked.runs / "controlled.json",
         lambda: editkit.evaluate(patches=[controlled.patch], settings=settings, stage=stage),
     )
-    text = page(tried, measured, beside, time.monotonic() - started)
+    text = page(tried, measured, beside)
     if asked.page:
         asked.page.write_text(text, encoding="utf-8")
     else:

@@ -13,13 +13,14 @@ HEADS = ("GS", "PS", "Ts-Vs", "Vs-Ts", "top1", "kept", "GS short", "GS unseen", 
 FLAGGED = ("benign captions", "benign images", "unseen captions", "unseen images")
 
 
-def page(tried: Sequence[Tried], measured: Sequence[Measured], beside: Report, seconds: float) -> str:
+def page(tried: Sequence[Tried], measured: Sequence[Measured], beside: Report) -> str:
     """Return the whole page."""
     base, *edits = measured
     parts = [
         "# All methods, measured",
-        _about(tried, beside, seconds),
         _first(base, edits),
+        _reach(tried, beside),
+        _about(tried, beside),
         "## What an edit does, and what it costs",
         _main(measured, beside),
         "## Benign look-alikes, and concepts that calibration does not have",
@@ -34,13 +35,13 @@ def page(tried: Sequence[Tried], measured: Sequence[Measured], beside: Report, s
     return "\n\n".join(parts) + "\n"
 
 
-def _about(tried: Sequence[Tried], beside: Report, seconds: float) -> str:
+def _about(tried: Sequence[Tried], beside: Report) -> str:
     families = len({one.candidate.family for one in tried})
     return (
-        f"`python -m benchmarks.results RUNS --page docs/results.md` wrote this page ({seconds / 60:.0f} minutes): "
+        f"`python -m benchmarks.results RUNS --page docs/results.md` wrote this page: "
         f"{len(tried)} settings in {families} families of methods, each calibrated on the demo's calibration tuples. "
-        f"In each family the setting of highest GS on validation tuples is chosen among those that keep {KEPT:.0%} of "
-        f"PS and of R@1 and raise the exposure of safe and neutral queries by at most {RISE:g} point; where there is "
+        f"In each family the setting of highest GS on validation tuples is chosen among those that keep "
+        f"{100 * KEPT:.0f} % of PS and of R@1 and raise the exposure of safe and neutral queries by at most {RISE:g} point; where there is "
         f"none, the one that lacks least. Everything below is measured on {beside['data']['n']:,} test tuples, in per "
         "cent. One small model, one kind of data: a method that does badly here may do well elsewhere."
     )
@@ -51,11 +52,33 @@ def _first(base: Measured, edits: Sequence[Measured]) -> str:
     whole = [name for name, lacking in reached.items() if not lacking]
     if whole:
         return f"**The goal is reached by: {', '.join(whole)}.**"
-    nearest = min(edits, key=lambda one: (len(reached[one.name]), -one.value("GS")))
+    cheap = [one for one in edits if one.kept >= KEPT and one.rise <= RISE]
+    nearest = max(cheap or edits, key=lambda one: one.value("GS"))
+    low, high = nearest.rates["GS"]["low"], nearest.rates["GS"]["high"]
     return (
-        f"**No method reaches the goal.** Nearest by the number of its parts, then by GS, is {nearest.name} "
-        f"(GS {nearest.value('GS'):.1f}, {100 * nearest.kept:.0f} % kept): it lacks {'; '.join(reached[nearest.name])}."
+        f"**No method reaches the goal.** Of those that keep {100 * KEPT:.0f} % and raise exposure by at most {RISE:g} "
+        f"point, `{nearest.name}` goes furthest: GS {nearest.value('GS'):.1f} [{low:.1f}, {high:.1f}], from "
+        f"{base.value('GS'):.1f}. It lacks: {'; '.join(reached[nearest.name])}."
     )
+
+
+def _reach(tried: Sequence[Tried], beside: Report) -> str:
+    """What the settings that were tried trade for what, and what a filter finds in the embeddings."""
+    parts = []
+    for least in (60, 50, 35):
+        if there := [one for one in tried if one.gs >= least]:
+            most = max(there, key=lambda one: one.kept)
+            parts.append(f"GS {least} or more keeps at most {100 * most.kept:.0f} % (`{most.candidate.name}`)")
+        else:
+            parts.append(f"no setting has GS {least}")
+    told = f"On validation tuples, of all settings: {'; '.join(parts)}."
+    if "filter" not in beside:
+        return told
+    found = [
+        f"{one['detected']['value']:.1f} % of unsafe {what} and {one['false_positives']['value']:.1f} % of safe ones"
+        for what, one in zip(("captions", "images"), beside["filter"]["detection"].values(), strict=True)
+    ]
+    return f"{told} A linear filter on the unedited embeddings flags {', and '.join(found)}."
 
 
 def _main(measured: Sequence[Measured], beside: Report) -> str:
@@ -73,15 +96,14 @@ def _main(measured: Sequence[Measured], beside: Report) -> str:
         "GS with its 95 % interval. kept: the smallest share of PS, R@1 and zero-shot accuracy that is left. GS short: "
         f"`{SHORT}`. GS unseen: the mean of `{'`, `'.join(UNSEEN)}`. safe q., neutral q.: unsafe images among the "
         "first ten that a query finds. price: how many pairs an attacker needs to have 90 % of the base's 1-P_u^t "
-        "back. The linear filter edits nothing: it hides what it flags. A wreck is the model destroyed on purpose: a "
-        "GS below its says nothing by itself."
+        "back (-: it is there without an attack). The linear filter edits nothing: it hides what it flags. A wreck is "
+        "the model destroyed on purpose: a GS below its says nothing by itself."
     )
     return _table(("", *HEADS), [*chance, *told, *rows]) + "\n\n" + about
 
 
 def _numbers(one: Measured) -> list[str]:
     gs = one.rates["GS"]
-    price = "> 50" if one.price is None else str(one.price)
     return [
         f"{gs['value']:.1f} [{gs['low']:.1f}, {gs['high']:.1f}]",
         *(f"{one.value(metric):.1f}" for metric in MAIN[1:]),
@@ -89,8 +111,12 @@ def _numbers(one: Measured) -> list[str]:
         f"{one.value(SHORT):.1f}",
         f"{one.unseen:.1f}",
         *(f"{one.value(metric):.1f}" for metric in EXPOSURE),
-        "" if one.name == "base" else price,
+        _price(one),
     ]
+
+
+def _price(one: Measured) -> str:
+    return {None: "> 50", 0: "-"}.get(one.price, str(one.price))
 
 
 def _of_row(row: Row) -> list[str]:
@@ -126,7 +152,7 @@ def _front(measured: Sequence[Measured]) -> str:
             f"{100 * one.kept:.0f} %",
             f"{one.rise:+.1f}",
             f"{one.over_refusal:.1f}",
-            "> 50" if one.price is None else str(one.price),
+            _price(one),
         ]
         for one in sorted(best, key=lambda one: -one.value("GS"))
     ]
