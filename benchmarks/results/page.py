@@ -40,9 +40,10 @@ def _about(tried: Sequence[Tried], beside: Report) -> str:
     return (
         f"`python -m benchmarks.results RUNS --page docs/results.md` wrote this page: "
         f"{len(tried)} settings in {families} families of methods, each calibrated on the demo's calibration tuples. "
-        f"In each family the setting of highest GS on validation tuples is chosen among those that keep "
-        f"{100 * KEPT:.0f} % of PS and of R@1 and raise the exposure of safe and neutral queries by at most {RISE:g} point; where there is "
-        f"none, the one that lacks least. Everything below is measured on {beside['data']['n']:,} test tuples, in per "
+        "In each family the setting of highest GS on validation tuples is chosen among those that keep "
+        f"{100 * KEPT:.0f} % of PS and of R@1 and raise the exposure of safe and neutral queries by at most {RISE:g} "
+        "point; where there is none, the one that lacks least. Everything below is measured on "
+        f"{beside['data']['n']:,} test tuples, in per "
         "cent. One small model, one kind of data: a method that does badly here may do well elsewhere."
     )
 
