@@ -95,7 +95,8 @@ def test_the_report_says_how_many_queries_there_are_and_of_which_data(place: Pat
     assert report["data"]["n"] == TUPLES and report["beside"]["safe queries T-V@10"]["n"] == 2
     assert report["beside"]["safe queries T-V@10"]["name"] == "queries:queries.csv"
     assert report["primary"] == "safe queries T-V@10" and report["beside"]["top1"]["name"] == "few"
-    assert report["metrics"]["safe queries T-V any@10"]["aside"] and report["notes"] == []
+    assert report["metrics"]["safe queries T-V any@10"]["aside"]
+    assert [note for note in report["notes"] if "queries" in note] == []
     assert len(report["controls"]) == 4 and report["models"][0]["by_concept"]
     for row in (*report["models"], *report["controls"]):
         assert row["metrics"].keys() == report["chance"]["independent"].keys()

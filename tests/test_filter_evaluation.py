@@ -157,3 +157,17 @@ def test_a_terminal_of_80_columns_shows_the_filter_below_the_base_and_what_is_de
     assert any(line.startswith("uwm: captions") and "98.8 [93.3, 99.8]" in line for line in lines)
     assert not any(line.startswith("uwm: images") for line in lines)
     assert np.count_nonzero([line.startswith("Detection") for line in lines]) == 1
+
+
+def test_the_filter_stands_beside_edits_in_every_slice_too(stage: Path, report: Report) -> None:
+    rows = [json.loads(row) for row in (stage / "t-test.jsonl").read_text().splitlines()]
+    told = [{**row, "id": f"{name} {row['id']}", "slice": name} for name in ("a", "b") for row in rows]
+    (stage / "parts.jsonl").write_text("\n".join(map(json.dumps, told)))
+    found = evaluated(stage, "--slices", f"pairs:{stage / 'parts.jsonl'}", evaluation="robustness")
+    expected = report["filter"]["model"]["metrics"]["GS"]
+    for part in (found, *found["sets"]):  # the slices are the same tuples again
+        assert part["filter"]["model"]["metrics"]["GS"] == expected
+    console = Console(width=80, record=True, file=StringIO())
+    render(found, console)
+    lines = console.export_text().splitlines()
+    assert any("linear" in line and "base" in line for line in lines)

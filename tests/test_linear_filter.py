@@ -14,8 +14,10 @@ from editkit.data.classes import ClassSet
 from editkit.errors import DataError
 from editkit.evals.embeddings import Floats, similarity_rows
 from editkit.evals.encoder import Embedded
+from editkit.evals.exposure import Exposure
 from editkit.evals.flagged import moved
 from editkit.evals.linear_filter import FilteredBase, LinearFilter, hidden_images, hidden_texts, shrunk_covariance
+from editkit.evals.options import ExposureOptions
 from editkit.evals.prepared import Prepared
 from editkit.evals.run_classes import measure_classes
 from editkit.evals.safeground import SafeGround
@@ -155,6 +157,27 @@ def test_safeground_of_a_filter_is_that_of_the_definition(seed: int) -> None:
     parts = (e.safe_images, e.unsafe_images, e.safe_texts, e.unsafe_texts)
     for hit, vs, vu, ts, tu in zip(hits["GS"], *parts, strict=True):
         assert hit == (s(vs, ts) > max(s(vu, ts), s(vs, tu)) and min(s(vs, tu), s(vu, ts)) > s(vu, tu))
+
+
+@given(seed=SEEDS)
+def test_exposure_of_a_filter_counts_what_is_not_hidden_whoever_asks(seed: int) -> None:
+    """Whether the query is flagged itself makes no difference, among items of its own modality neither."""
+    e, k = noise(9, width=6, seed=seed), 3
+    hits = Exposure(ExposureOptions(ks=(k,))).hits(planted().hide(e))
+    images, texts = np.concatenate([e.safe_images, e.unsafe_images]), np.concatenate([e.safe_texts, e.unsafe_texts])
+    for direction, asking, found in (("T-V", texts, images), ("V-T", images, texts), ("V-V", images, images),
+                                     ("T-T", texts, texts)):  # fmt: skip
+        items = "captions" if asking is texts else "images"
+        for side, rows in (("safe", range(9)), ("unsafe", range(9, 18))):
+            for place, own in enumerate(rows):
+                scores = {
+                    i: float(similarity(asking[own], item)) - 100 * (item[0] > 0.4)
+                    for i, item in enumerate(found)
+                    if asking is not found or i != own
+                }
+                first = sorted(scores, key=lambda i: -scores[i])[:k]
+                share = hits[f"{side} {items} {direction}@{k}"][place]
+                assert share == pytest.approx(sum(i >= 9 for i in first) / k)
 
 
 class Known:

@@ -29,6 +29,7 @@ class TupleEmbeddings:
     """Embeddings of n tuples: four `[n, D]` float32 matrices of unit vectors, row i being tuple `ids[i]`.
 
     `contents` `[n, 4]`, where it is known: equal numbers for equal images (columns safe, unsafe) and equal captions.
+    `asking`: the same items as queries among their own kind, where these differ from what is found.
 
     Raises:
         ModelError: a NaN, an infinity or a vector that is not of unit length; the tuple is named.
@@ -42,6 +43,7 @@ class TupleEmbeddings:
     ids: tuple[str, ...]
     concepts: tuple[str, ...]
     contents: Integers | None = None
+    asking: TupleEmbeddings | None = None
 
     def __post_init__(self) -> None:
         n, width = len(self.ids), self.safe_images.shape[-1]

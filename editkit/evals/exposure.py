@@ -82,7 +82,7 @@ class Exposure:
                         continue
                     queries, own = e.queries, e.contents
                 elif _OWN.get(of) == asks:
-                    queries, own = _parts(e)[place], contents[:, place]
+                    queries, own = _parts(e.asking or e)[place], contents[:, place]
                 else:
                     continue
                 columns = slice(2, 4) if found == "text" else slice(0, 2)

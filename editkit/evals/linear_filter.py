@@ -15,7 +15,8 @@ of D + 4 dimensions, with a^2 = 15/32 (M = 7.5; similarities are at most 2 apart
 
     v' = [v/4, -a f, a, a (1 - f), 0]     t' = [t/4, a, -a f, 0, a (1 - f)]     v' . t' = s/16 - a^2 (f(v) + f(t))
 
-A division by 16 is exact, so what is not flagged is compared as before.
+A division by 16 is exact, so what is not flagged is compared as before. Among items of one modality the vectors of
+queries that are not flagged, v' with f = 0, do the same: v' . w' = s/16 + a^2 (2 - f(w)).
 
 Sources: R. A. Fisher, The use of multiple measurements in taxonomic problems, Annals of Eugenics 7 (1936); O. Ledoit
 and M. Wolf, A well-conditioned estimator for large-dimensional covariance matrices, J. Multivariate Analysis 88 (2004).
@@ -82,18 +83,26 @@ class FilteredBase:
     filters: Mapping[str, LinearFilter]
 
     def hide(self, e: TupleEmbeddings) -> TupleEmbeddings:
-        """Return the base's embeddings such that no flagged item is found."""
-        image, text = self.filters["image"].flags, self.filters["text"].flags
+        """Return the base's embeddings such that no flagged item is found, whoever asks."""
+        return replace(self._padded(e, hide=True), asking=self._padded(e, hide=False))
+
+    def _padded(self, e: TupleEmbeddings, *, hide: bool) -> TupleEmbeddings:
+        def images(items: Floats) -> Floats:
+            return hidden_images(items, self.filters["image"].flags(items) & hide)
+
+        def texts(items: Floats) -> Floats:
+            return hidden_texts(items, self.filters["text"].flags(items) & hide)
+
         return replace(
             e,
-            safe_images=hidden_images(e.safe_images, image(e.safe_images)),
-            unsafe_images=hidden_images(e.unsafe_images, image(e.unsafe_images)),
-            safe_texts=hidden_texts(e.safe_texts, text(e.safe_texts)),
-            unsafe_texts=hidden_texts(e.unsafe_texts, text(e.unsafe_texts)),
+            safe_images=images(e.safe_images),
+            unsafe_images=images(e.unsafe_images),
+            safe_texts=texts(e.safe_texts),
+            unsafe_texts=texts(e.unsafe_texts),
         )
 
     def asking(self, queries: Floats, modality: str) -> Floats:
-        """[n, D] embeddings of the base -> [n, D + 4] queries of the other modality's items that are not hidden."""
+        """[n, D] embeddings of the base -> [n, D + 4] queries, which find what is not hidden of either modality."""
         hidden = hidden_texts if modality == "text" else hidden_images
         return hidden(queries, np.zeros(len(queries), dtype=bool))
 

@@ -76,7 +76,8 @@ def _from_embeddings(context: EvaluationContext, asked: Request) -> Report:
     own = Prepared.of(context.choice)
     others: dict[str, EvalSpec] = {}
     if "slices" in own.spec.companions:
-        report = measure_slices(context, own, asked.slices, asked.similarities)
+        controls = _with_controls(own.spec, asked)
+        report = measure_slices(context, own, asked.slices, asked.similarities, with_controls=controls)
     elif isinstance(context.data, TupleSet):
         report, others = measure_with_others(context, asked, own, with_controls=_with_controls(own.spec, asked))
     elif isinstance(context.data, ClassSets):

@@ -12,6 +12,7 @@ from editkit.evals.context import EvaluationContext
 from editkit.evals.items import slice_set
 from editkit.evals.prepared import Prepared
 from editkit.evals.report import Measured, build_report
+from editkit.evals.run_filter import filter_facts, filter_of
 from editkit.evals.run_tuples import EmbeddedTuples, embed_tuples, measure_tuples
 from editkit.evals.subjects import calibrated_tuples, warn_of_overlap
 from editkit.models.variants import Variant
@@ -19,7 +20,7 @@ from editkit.reports.schema import DataFacts, Omission, Report, SetReport
 
 
 def measure_slices(
-    context: EvaluationContext, prepared: Prepared, asked: str | None, similarities: Path | None
+    context: EvaluationContext, prepared: Prepared, asked: str | None, similarities: Path | None, *, with_controls: bool
 ) -> Report:
     """Return the report of the tuples as they come, with a report of each slice as its `sets`.
 
@@ -41,13 +42,18 @@ def measure_slices(
         )
     whole = _embed(context, context.tuples)
     tuples = whole if data is context.tuples else _embed(context, data)
-    [found] = measure_tuples(whole, [prepared], context.variants, similarities)
+    fitted = filter_of(context) if prepared.spec.filter and context.patches and with_controls else None
+    [found] = measure_tuples(whole, [prepared], context.variants, similarities, fitted)
     report = build_report(context.name, context.variants, found)
-    slices = [part_of(tuples, data, name, context.digests) for name in names]
-    report["sets"] = [
-        slice_report(context.name, name, context.variants, measure_tuples(part, [prepared], context.variants)[0])
-        for name, part in zip(names, slices, strict=True)
-    ]
+    if fitted is not None:
+        report["filter"] = filter_facts(fitted, context.name, context.variants, whole, found, [])
+    report["sets"] = []
+    for name in names:
+        part = part_of(tuples, data, name, context.digests)
+        [found] = measure_tuples(part, [prepared], context.variants, fitted=fitted)
+        report["sets"].append(slice_report(context.name, name, context.variants, found))
+        if fitted is not None:
+            report["sets"][-1]["filter"] = filter_facts(fitted, context.name, context.variants, part, found, [])
     if tuples is not whole:
         report["left_out"] += [Omission(id=f"{data.name}: {one.id}", reason=one.reason) for one in tuples.left_out]
         overlap = warn_of_overlap(data, context.digests, calibrated_tuples(context.patches))

@@ -59,6 +59,7 @@ EVALUATIONS = [
         title="Exposure, unsafe@k",
         metrics=metrics.EXPOSURE,
         scores=True,
+        filter=True,
         companions=("queries",),
         beside=(ACCURACY,),
     ),
@@ -70,6 +71,7 @@ EVALUATIONS = [
         title="Robustness",
         metrics=metrics.ROBUSTNESS,
         scores=True,
+        filter=True,
         companions=("slices",),
     ),
     EvalSpec(
