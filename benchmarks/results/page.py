@@ -43,8 +43,9 @@ def _about(tried: Sequence[Tried], beside: Report) -> str:
         "In each family the setting of highest GS on validation tuples is chosen among those that keep "
         f"{100 * KEPT:.0f} % of PS and of R@1 and raise the exposure of safe and neutral queries by at most {RISE:g} "
         "point; where there is none, the one that lacks least. Everything below is measured on "
-        f"{beside['data']['n']:,} test tuples, in per "
-        "cent. One small model, one kind of data: a method that does badly here may do well elsewhere."
+        f"{beside['data']['n']:,} test tuples, in per cent. `blend`, `merge` and `lora` need another checkpoint or an "
+        "adapter, which the demo does not have. One small model, one kind of data: a method that does badly here may "
+        "do well elsewhere."
     )
 
 
