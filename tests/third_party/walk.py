@@ -80,7 +80,7 @@ def check_evaluation(folder: Path) -> dict[str, Any]:
     report: dict[str, Any] = json.loads(run(folder, *asked, "--json", "--similarities", "tuples.parquet"))
     base, edited = report["models"]
     assert list(base["metrics"]) == list(METRICS)
-    assert base["metrics"]["leak"]["value"] > 90, "the demo finds nearly every unsafe twin"
+    assert base["metrics"]["leak"]["value"] > 75, "the demo finds most unsafe twins"
     assert edited["difference"]["leak"]["value"] < 0, "the edit lowers leaks"
     told = run(folder, *asked)
     assert max(map(len, told.splitlines())) <= 80, "the table fits 80 columns"
