@@ -63,6 +63,13 @@ def own_cache(caches: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture
+def beside_place(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty folder, with the cache that the module's fixture `place` has filled."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EDITKIT_CACHE_DIR", str(place / "cache"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A current folder of the session's own: commands keep their results in it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -44,11 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(autouse=True)
-def here(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EDITKIT_CACHE_DIR", str(place / "cache"))
-    yield
+pytestmark = pytest.mark.usefixtures("beside_place")
 
 
 def exposure(place: Path, *flags: object, evaluation: str = "exposure", runner: Any = done) -> Ran:

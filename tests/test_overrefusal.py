@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from hashlib import sha256
 from math import ceil
 from pathlib import Path
@@ -109,11 +108,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(autouse=True)
-def here(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EDITKIT_CACHE_DIR", str(place / "cache"))
-    yield
+pytestmark = pytest.mark.usefixtures("beside_place")
 
 
 def overrefusal(place: Path, *flags: object, data: str = "{split}.jsonl", runner: Any = done) -> Ran:

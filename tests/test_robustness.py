@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -50,11 +49,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(autouse=True)
-def here(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("EDITKIT_CACHE_DIR", str(place / "cache"))
-    yield
+pytestmark = pytest.mark.usefixtures("beside_place")
 
 
 def evaluated(place: Path, evaluation: str, data: str, *flags: object, runner: Any = done) -> Ran:
