@@ -143,9 +143,8 @@ def _request(spec: EvalSpec, name: str, given: Mapping[str, Any], host: Host) ->
             f"{chooser} chooses among sets of labelled images in a folder, and no folder was named.",
             "Add --data zeroshot:DIR",
         )
-    layers.insert(
-        len(layers) - 1, ("flag", options_given(spec, given, host))
-    )  # --set beats them, as it beats every flag
+    # --set beats them, as it beats every flag
+    layers.insert(len(layers) - 1, ("flag", options_given(spec, given, host)))
     return Request(
         evaluation=name,
         layers=layers,

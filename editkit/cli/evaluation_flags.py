@@ -72,11 +72,12 @@ def _shared(spec: EvalSpec, host: Host) -> Iterator[tuple[str, Any]]:
     yield ("no_controls", NoControls) if spec.controls else ("controls", Controls)
     if spec.beside:
         yield "knowledge", Knowledge
-    if "queries" in companions_of(spec, host):
+    companions = companions_of(spec, host)
+    if "queries" in companions:
         yield "queries", Queries
-    if "slices" in companions_of(spec, host):
+    if "slices" in companions:
         yield "slices", Slices
-    if "benign" in companions_of(spec, host):
+    if "benign" in companions:
         yield "benign_sets", BenignSets
     if spec.data == "classes":
         yield from (("sets", Sets), ("profile", Profile))

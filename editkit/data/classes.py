@@ -10,7 +10,7 @@ from typing import Literal
 from editkit.components.specs import OnBadItem
 from editkit.data.class_file import ClassFile, read_class_file
 from editkit.data.digests import Remembered, image_digests
-from editkit.data.draw import check_limit, draw_order
+from editkit.data.draw import drawn_places
 from editkit.data.options import ClassesOptions
 from editkit.data.readers.content import Content
 from editkit.data.readers.folders import images_by_class, read_folders
@@ -65,8 +65,7 @@ class ClassSet:
         Raises:
             DataError: the limit is below 1.
         """
-        check_limit("limit", limit)
-        kept = sorted(draw_order(self.ids, seed)[:limit])
+        kept = drawn_places(self.ids, limit, seed)
         return replace(
             self,
             images=tuple(self.images[position] for position in kept),

@@ -19,6 +19,16 @@ def draw_order(ids: Sequence[str], seed: int) -> list[int]:
     )
 
 
+def drawn_places(ids: Sequence[str], limit: int | None, seed: int) -> list[int]:
+    """Return the positions of the first `limit` of `ids` that are drawn, in ascending order; None: of all.
+
+    Raises:
+        DataError: the limit is below 1.
+    """
+    check_limit("limit", limit)
+    return sorted(draw_order(ids, seed)[:limit])
+
+
 def check_limit(name: str, limit: int | None) -> None:
     """Refuse a limit that would keep nothing.
 

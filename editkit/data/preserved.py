@@ -9,7 +9,7 @@ from typing import TypeVar, assert_never
 from editkit.components.site import Tower
 from editkit.data.classes import ClassSet
 from editkit.data.digests import Remembered, image_digests
-from editkit.data.draw import draw_order
+from editkit.data.draw import drawn_places
 from editkit.data.protocol import AnyData
 from editkit.data.queries import QuerySet
 from editkit.data.readers.images import ImageSource
@@ -59,8 +59,8 @@ class Preserved:
 
     def draw(self, limit: int | None, seed: int) -> Preserved:
         """Draw at most `limit` texts and `limit` images."""
-        images = [self.images[place] for place in sorted(draw_order([str(one) for one in self.images], seed)[:limit])]
-        texts = [self.texts[place] for place in sorted(draw_order(self.texts, seed)[:limit])]
+        images = [self.images[place] for place in drawn_places([str(one) for one in self.images], limit, seed)]
+        texts = [self.texts[place] for place in drawn_places(self.texts, limit, seed)]
         return Preserved(tuple(texts), tuple(images))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from editkit.data.digests import Remembered, image_digests
-from editkit.data.draw import check_limit, draw_order
+from editkit.data.draw import drawn_places
 from editkit.data.options import QueriesOptions
 from editkit.data.pairs import REMEDY, unique_ids
 from editkit.data.readers.hub_table import PREFIX, read_hub
@@ -47,8 +47,7 @@ class QuerySet:
         Raises:
             DataError: the limit is below 1.
         """
-        check_limit("limit", limit)
-        kept = sorted(draw_order(self.ids, seed)[:limit])
+        kept = drawn_places(self.ids, limit, seed)
         return replace(
             self,
             ids=tuple(self.ids[place] for place in kept),

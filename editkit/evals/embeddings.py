@@ -8,7 +8,7 @@ decide must not depend on which kernel of the linear algebra library computed wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,6 +19,9 @@ from editkit.errors import DataError, ModelError
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 Integers = npt.NDArray[np.int64]
+
+MODALITIES = {"text": ("safe_texts", "unsafe_texts"), "image": ("safe_images", "unsafe_images")}
+"""The sides of a tuple by modality, the safe one first."""
 
 _LENGTH_TOLERANCE = 1e-3  # a vector normalised in half precision is within 5e-4 of unit length
 _CHUNK_ELEMENTS = 1 << 21  # similarities held at once: 16 MiB of float64, however many items there are
@@ -52,6 +55,16 @@ class TupleEmbeddings:
         for part in ("safe_images", "unsafe_images", "safe_texts", "unsafe_texts"):
             what = part.removesuffix("s").replace("_", " ")
             _check(getattr(self, part), n, width, what, lambda i: f"tuple '{self.ids[i]}'")
+
+    def mapped(self, images: Callable[[Floats], Floats], texts: Callable[[Floats], Floats]) -> TupleEmbeddings:
+        """Return the same tuples with their images, and their captions, of each side mapped: [n, D] -> [n, D']."""
+        return replace(
+            self,
+            safe_images=images(self.safe_images),
+            unsafe_images=images(self.unsafe_images),
+            safe_texts=texts(self.safe_texts),
+            unsafe_texts=texts(self.unsafe_texts),
+        )
 
 
 @dataclass(frozen=True)

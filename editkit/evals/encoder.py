@@ -207,11 +207,13 @@ def distinct(digests: Sequence[Sequence[str | None]]) -> tuple[list[int], list[i
 
     Groups are alike whose images have the same digests; one without a digest is like no other.
     """
-    first: dict[object, int] = {}
     places: dict[object, int] = {}
-    found = []
+    chosen: list[int] = []
+    found: list[int] = []
     for group, named in enumerate(digests):
         key: object = tuple(named) if all(named) else group
-        first.setdefault(key, group)
-        found.append(places.setdefault(key, len(places)))
-    return list(first.values()), found
+        if key not in places:
+            places[key] = len(chosen)
+            chosen.append(group)
+        found.append(places[key])
+    return chosen, found

@@ -93,13 +93,7 @@ class FilteredBase:
         def texts(items: Floats) -> Floats:
             return hidden_texts(items, self.filters["text"].flags(items) & hide)
 
-        return replace(
-            e,
-            safe_images=images(e.safe_images),
-            unsafe_images=images(e.unsafe_images),
-            safe_texts=texts(e.safe_texts),
-            unsafe_texts=texts(e.unsafe_texts),
-        )
+        return e.mapped(images, texts)
 
     def asking(self, queries: Floats, modality: str) -> Floats:
         """[n, D] embeddings of the base -> [n, D + 4] queries, which find what is not hidden of either modality."""

@@ -75,11 +75,11 @@ def _from_embeddings(context: EvaluationContext, asked: Request) -> Report:
     """Measure by embeddings of all variants from one pass over the data."""
     own = Prepared.of(context.choice)
     others: dict[str, EvalSpec] = {}
+    with_controls = _with_controls(own.spec, asked)
     if "slices" in own.spec.companions:
-        controls = _with_controls(own.spec, asked)
-        report = measure_slices(context, own, asked.slices, asked.similarities, with_controls=controls)
+        report = measure_slices(context, own, asked.slices, asked.similarities, with_controls=with_controls)
     elif isinstance(context.data, TupleSet):
-        report, others = measure_with_others(context, asked, own, with_controls=_with_controls(own.spec, asked))
+        report, others = measure_with_others(context, asked, own, with_controls=with_controls)
     elif isinstance(context.data, ClassSets):
         report = run_benchmark(context, context.data, own)
     else:

@@ -18,12 +18,11 @@ import numpy as np
 from editkit.errors import DataError
 from editkit.evals.calibration_pairs import calibration_pairs
 from editkit.evals.context import EvaluationContext
-from editkit.evals.embeddings import Bools, Floats, TupleEmbeddings
-from editkit.evals.encoder import Encoder
+from editkit.evals.embeddings import MODALITIES, Bools, Floats, TupleEmbeddings
 from editkit.evals.flagged import Distances, flagged, moved
 from editkit.evals.linear_filter import FilteredBase, LinearFilter
 from editkit.evals.report import Measured, build_report
-from editkit.evals.run_tuples import EmbeddedTuples, embed_tuples
+from editkit.evals.run_tuples import EmbeddedTuples, embed
 from editkit.evals.statistics import rate_of
 from editkit.files.outputs import first_free
 from editkit.models.variants import Variant
@@ -31,8 +30,6 @@ from editkit.reports.schema import DataFacts, Detection, FilteredEdit, FilterFac
 
 FEWEST = 10
 """Pairs: of fewer, 99 % of the safe ones is a figure of speech."""
-MODALITIES = {"text": ("safe_texts", "unsafe_texts"), "image": ("safe_images", "unsafe_images")}
-"""The sides of a tuple by modality, the safe one first."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +39,14 @@ class FittedFilter(FilteredBase):
     calibration: EmbeddedTuples
 
 
-def fit_filter(context: EvaluationContext, encoder: Encoder) -> FittedFilter:
+def fit_filter(context: EvaluationContext) -> FittedFilter:
     """Fit a filter to the base's embeddings of the calibration pairs, which the edits embed too.
 
     Raises:
         DataError: there are no calibration pairs, or they cannot be used; `problem` says why.
     """
     edits = [variant for variant in context.variants if not variant.is_control]
-    skip = context.recipe.skips_bad_items
-    pairs = embed_tuples(calibration_pairs(context), edits, encoder, context.digests, skip_unreadable=skip)
+    pairs = embed(context, calibration_pairs(context), edits)
     if pairs.facts["n"] < FEWEST:
         raise DataError(f"{pairs.facts['n']} calibration pairs are too few", f"Give at least {FEWEST}.")
     e = pairs.of(edits[0].name)
@@ -63,9 +59,11 @@ def fit_filter(context: EvaluationContext, encoder: Encoder) -> FittedFilter:
 
 
 def filter_of(context: EvaluationContext) -> FittedFilter | None:
-    """Return the filter, or None with a note in the report that says why there is none."""
+    """Return the filter that edits are set against, or None: there are no edits, or a note in the report says why."""
+    if not context.patches:
+        return None
     try:
-        return fit_filter(context, context.encoder)
+        return fit_filter(context)
     except DataError as error:
         context.notes.append(f"No linear filter was fitted: {error.problem}")
         return None

@@ -45,6 +45,7 @@ def measure_queries(
     data.require_kinds()
     hashes = image_digests(data.images)
     fingerprint = data.fingerprint()
+    hidden = None if fitted is None else fitted.hide(tuples.of(fitted.base))
     measured = []
     for modality in ("text", "image"):
         places = [i for i, one in enumerate(data.texts if modality == "text" else data.images) if one]
@@ -63,10 +64,9 @@ def measure_queries(
                 values = embedded[variant.name][rows]
                 found = QueryEmbeddings(values, numbers, kind, modality, ids, tuples.of(variant.name))
                 hits[variant.name] = prepared.evaluation.hits(found)
-            if fitted is not None:
+            if fitted is not None and hidden is not None:
                 values = fitted.asking(embedded[fitted.base][rows], modality)
-                gallery = fitted.hide(tuples.of(fitted.base))
-                asked = QueryEmbeddings(values, numbers, kind, modality, ids, gallery)
+                asked = QueryEmbeddings(values, numbers, kind, modality, ids, hidden)
                 hits[fitted.name] = prepared.evaluation.hits(asked)
             one = Measured(
                 data=DataFacts(name=data.name, fingerprint=fingerprint, n=len(rows)),

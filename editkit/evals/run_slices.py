@@ -13,7 +13,7 @@ from editkit.evals.items import slice_set
 from editkit.evals.prepared import Prepared
 from editkit.evals.report import Measured, build_report
 from editkit.evals.run_filter import filter_facts, filter_of
-from editkit.evals.run_tuples import EmbeddedTuples, embed_tuples, measure_tuples
+from editkit.evals.run_tuples import EmbeddedTuples, embed, measure_tuples
 from editkit.evals.subjects import calibrated_tuples, warn_of_overlap
 from editkit.models.variants import Variant
 from editkit.reports.schema import DataFacts, Omission, Report, SetReport
@@ -40,46 +40,49 @@ def measure_slices(
             f"No slice of {data.name} is called {wanted}.{did_you_mean(wanted, data.slices)}",
             f"Slices there: {'; '.join(data.slices)}.",
         )
-    whole = _embed(context, context.tuples)
-    tuples = whole if data is context.tuples else _embed(context, data)
-    fitted = filter_of(context) if prepared.spec.filter and context.patches and with_controls else None
+    whole = embed(context, context.tuples)
+    tuples = whole if data is context.tuples else embed(context, data)
+    fitted = filter_of(context) if prepared.spec.filter and with_controls else None
     [found] = measure_tuples(whole, [prepared], context.variants, similarities, fitted)
     report = build_report(context.name, context.variants, found)
     if fitted is not None:
         report["filter"] = filter_facts(fitted, context.name, context.variants, whole, found, [])
     report["sets"] = []
     for name in names:
-        part = part_of(tuples, data, name, context.digests)
+        part = part_of(tuples, data, [name], context.digests)
         [found] = measure_tuples(part, [prepared], context.variants, fitted=fitted)
         report["sets"].append(slice_report(context.name, name, context.variants, found))
         if fitted is not None:
             report["sets"][-1]["filter"] = filter_facts(fitted, context.name, context.variants, part, found, [])
     if tuples is not whole:
         report["left_out"] += [Omission(id=f"{data.name}: {one.id}", reason=one.reason) for one in tuples.left_out]
-        overlap = warn_of_overlap(data, context.digests, calibrated_tuples(context.patches))
-        report["warnings"] += [f"{data.name}: {warning}" for warning in overlap]
+        report["warnings"] += overlap_of_slices(context, data)
     return report
 
 
-def part_of(tuples: EmbeddedTuples, data: TupleSet, name: str, digests: dict[str, str]) -> EmbeddedTuples:
-    """Return the tuples of one slice.
+def part_of(tuples: EmbeddedTuples, data: TupleSet, names: Sequence[str], digests: dict[str, str]) -> EmbeddedTuples:
+    """Return the tuples of some slices.
 
     Args:
         data: what was embedded.
+
+    Raises:
+        RecipeError: none of their images could be read.
     """
-    own = [place for place in tuples.kept if tuples.items[place].slice == name]
+    own, told = [place for place in tuples.kept if tuples.items[place].slice in names], "; ".join(names)
     if not own:
-        raise RecipeError(f"No image of slice '{name}' of {data.name} could be read.", "Check the image files.")
+        raise RecipeError(f"No image of slice '{told}' of {data.name} could be read.", "Check the image files.")
     only = replace(data, items=tuple(tuples.items[place] for place in own))
-    facts = DataFacts(name=f"{data.name}/{data.split}, {name}", fingerprint=only.fingerprint(digests), n=len(own))
+    facts = DataFacts(name=f"{data.name}/{data.split}, {told}", fingerprint=only.fingerprint(digests), n=len(own))
     return replace(tuples, facts=facts, kept=own, left_out=())
+
+
+def overlap_of_slices(context: EvaluationContext, data: TupleSet) -> list[str]:
+    """Say which patches were calibrated on tuples of slices that are no part of the evaluated tuples."""
+    overlap = warn_of_overlap(data, context.digests, calibrated_tuples(context.patches))
+    return [f"{data.name}: {warning}" for warning in overlap]
 
 
 def slice_report(evaluation: str, name: str, variants: Sequence[Variant], found: Measured) -> SetReport:
     """Return the report of one slice, without rows by concept."""
     return SetReport(**build_report(evaluation, variants, replace(found, groups=())), key=name, paper="")
-
-
-def _embed(context: EvaluationContext, data: TupleSet) -> EmbeddedTuples:
-    skip = context.recipe.skips_bad_items
-    return embed_tuples(data, context.variants, context.encoder, context.digests, skip_unreadable=skip)

@@ -12,6 +12,7 @@ import numpy as np
 
 from editkit.data.digests import content_number, image_digests
 from editkit.data.tuples import Item, LeftOut, TupleSet, refuse_if_most_are_missing
+from editkit.evals.context import EvaluationContext
 from editkit.evals.embeddings import Bools, Integers, TupleEmbeddings
 from editkit.evals.encoder import Embedded, Encoder
 from editkit.evals.linear_filter import FilteredBase
@@ -95,6 +96,16 @@ def embed_tuples(
     return EmbeddedTuples(facts, items, kept, left_out, images, texts, hashes)
 
 
+def embed(context: EvaluationContext, data: TupleSet, variants: Sequence[Variant] | None = None) -> EmbeddedTuples:
+    """Embed tuples as an evaluation does, with `variants`; None: with all of its own.
+
+    Raises:
+        EditkitError: the model or an image cannot be used.
+    """
+    everyone, skip = context.variants if variants is None else variants, context.recipe.skips_bad_items
+    return embed_tuples(data, everyone, context.encoder, context.digests, skip_unreadable=skip)
+
+
 def measure_tuples(
     tuples: EmbeddedTuples,
     evaluations: Sequence[Prepared],
@@ -117,8 +128,9 @@ def measure_tuples(
                 columns = evaluations[0].evaluation.columns(embeddings) if evaluations[0].spec.columns else {}
                 file.write(variant, embeddings, {**hits[0][variant.name], **columns})
     if fitted is not None:
+        hidden = fitted.hide(tuples.of(fitted.base))
         for found, prepared in zip(hits, evaluations, strict=True):
-            found[fitted.name] = prepared.evaluation.hits(fitted.hide(tuples.of(fitted.base)))
+            found[fitted.name] = prepared.evaluation.hits(hidden)
     # of the data, whatever the variant
     return [_measured(tuples, prepared, found, embeddings) for prepared, found in zip(evaluations, hits, strict=True)]
 

@@ -15,7 +15,7 @@ from editkit.evals.request import Request
 from editkit.evals.run_classes import measure_classes
 from editkit.evals.run_filter import filter_facts, filter_of
 from editkit.evals.run_queries import measure_queries
-from editkit.evals.run_tuples import embed_tuples, measure_tuples
+from editkit.evals.run_tuples import embed, measure_tuples
 from editkit.evals.subjects import parts_of
 from editkit.evals.wrecks import wreck_variants
 from editkit.models.variants import Variant
@@ -36,8 +36,8 @@ def measure_with_others(
     images = knowledge_set(context.recipe, asked.knowledge, context.host) if of_classes else None
     queries = _queries(context, asked, images) if any(one.asks for one in (own, *of_tuples)) else None
     skip, variants = context.recipe.skips_bad_items, _all_variants(context, own, with_controls)
-    fitted = filter_of(context) if own.spec.filter and context.patches and with_controls else None
-    tuples = embed_tuples(context.tuples, variants, context.encoder, context.digests, skip_unreadable=skip)
+    fitted = filter_of(context) if own.spec.filter and with_controls else None
+    tuples = embed(context, context.tuples, variants)
     first, *others = measure_tuples(tuples, [own, *of_tuples], variants, asked.similarities, fitted)
     asking = [
         (one, each)

@@ -128,6 +128,12 @@ def measurable(change: Difference) -> bool:
     return (change["low"] > 0 or change["high"] < 0) and change.get("holm", change["p"]) < LEVEL
 
 
+def without_controls(report: Report) -> list[Row]:
+    """The base, the linear filter where there is one, and the edits: the rows that tables begin with."""
+    base, *edits = report["models"]
+    return [base, *([report["filter"]["model"]] if "filter" in report else []), *edits]
+
+
 def controls_of(report: Report, model: Row) -> list[Row]:
     """The controls matched to this model's patch, and those that match no patch in particular."""
     return [row for row in report["controls"] if row["patch"] in (None, model["patch"])]

@@ -10,7 +10,16 @@ from rich.text import Text
 from editkit.components.metric import Metric
 from editkit.reports.changes import Comparison, legend, print_comparisons, print_notes, style_of
 from editkit.reports.detection import print_detection
-from editkit.reports.facts import Facts, best_of, compared, controls_of, facts_of, less_is_better, title_of
+from editkit.reports.facts import (
+    Facts,
+    best_of,
+    compared,
+    controls_of,
+    facts_of,
+    less_is_better,
+    title_of,
+    without_controls,
+)
 from editkit.reports.numbers import per_cent, rate_text
 from editkit.reports.schema import Report, Row
 from editkit.reports.show_sets import render_sets
@@ -68,10 +77,10 @@ def _title(report: Report, facts: Facts) -> str:
 
 def _styled(report: Report) -> list[tuple[Row, str]]:
     """The rows of models: base, linear filter, edits, controls, each with the style of its name."""
-    base, *edits = report["models"]
-    filters = [report["filter"]["model"]] if "filter" in report else []
-    others = [*((row, "italic") for row in filters), *((row, "") for row in edits)]
-    return [(base, "bold"), *others, *((row, "italic") for row in report["controls"])]
+    rows = [*without_controls(report), *report["controls"]]
+    edits, controls = len(report["models"]) - 1, len(report["controls"])
+    styles = ["bold", *["italic"] * ("filter" in report), *[""] * edits, *["italic"] * controls]
+    return list(zip(rows, styles, strict=True))
 
 
 def _shared(metrics: Sequence[str]) -> str:

@@ -11,9 +11,9 @@ from rich.text import Text
 from editkit.components.metric import Metric
 from editkit.data.zeroshot.catalogue import UNWANTED
 from editkit.reports.changes import Comparison, legend, print_comparisons, print_notes, style_of
-from editkit.reports.facts import Facts, controls_of, facts_of, less_is_better, title_of
+from editkit.reports.facts import Facts, controls_of, facts_of, less_is_better, title_of, without_controls
 from editkit.reports.numbers import per_cent, rate_text
-from editkit.reports.schema import Rate, Report, Row
+from editkit.reports.schema import Rate, Report
 from editkit.reports.slices import slices_of
 from editkit.reports.terminal import Column, print_blocks
 
@@ -100,12 +100,6 @@ def _print_base(console: Console, report: Report, facts: Facts) -> None:
     print_blocks(console, _names(report), [columns], _facts(report, metrics[0]), _width(report))
 
 
-def _rows(part: Report, *, controls: bool) -> list[Row]:
-    base, *edits = part["models"]
-    filters = [part["filter"]["model"]] if "filter" in part else []
-    return [base, *filters, *edits, *(part["controls"] if controls else ())]
-
-
 def _called(facts: Metric) -> str:
     return facts.title or facts.name
 
@@ -118,7 +112,7 @@ def _print_rates(console: Console, report: Report, facts: Metric) -> None:
     metric, sliced = facts.name, bool(slices_of(report))
     # of slices the interval is told, since some are small; what controls do there, the changes say
     told = rate_text if sliced else _value
-    rows = [_rows(part, controls=not sliced) for _, part in _parts(report)]  # [sets, models]
+    rows = [[*without_controls(part), *(() if sliced else part["controls"])] for _, part in _parts(report)]
     columns = [
         Column(of[0]["name"], [Text(told(row["metrics"][metric]), style_of(row, facts)) for row in of])
         for of in zip(*rows, strict=True)

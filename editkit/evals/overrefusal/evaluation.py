@@ -14,7 +14,6 @@ items and no benign ones; an edit that flags both is a gate for whatever resembl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -32,10 +31,10 @@ from editkit.evals.prepared import prepare
 from editkit.evals.report import Measured, build_report
 from editkit.evals.run_classes import measure_classes
 from editkit.evals.run_filter import filter_facts, filter_of
-from editkit.evals.run_tuples import EmbeddedTuples, embed_tuples
+from editkit.evals.run_slices import overlap_of_slices, part_of
+from editkit.evals.run_tuples import EmbeddedTuples, embed
 from editkit.evals.specs import ACCURACY
-from editkit.evals.subjects import calibrated_tuples, warn_of_overlap
-from editkit.reports.schema import DataFacts, Omission
+from editkit.reports.schema import Omission
 
 Group = Literal["benign", "unseen"]
 SIDES: Mapping[Group, int] = {"benign": SAFE, "unseen": UNSAFE}
@@ -56,13 +55,13 @@ class OverRefusal:
         """
         data = slice_set(context.recipe, context.tuples, context.companions.get("slices"), context.host)
         groups = self._groups(data)
-        whole = self._embed(context, context.tuples)
-        parts = whole if data is context.tuples else self._embed(context, data)
+        whole = embed(context, context.tuples)
+        parts = whole if data is context.tuples else embed(context, data)
         galleries = [whole] if parts is whole else [whole, parts]
         limits = self._of_safe(context)
-        fitted = filter_of(context) if context.patches else None
+        fitted = filter_of(context)
         measured = [
-            self._measure(context, group, names, data, parts, galleries, limits, fitted)
+            self._measure(context, group, part_of(parts, data, names, context.digests), galleries, limits, fitted)
             for group, names in groups.items()
         ]
         for images in benign_sets(context.recipe, context.companions.get("benign"), context.host):
@@ -81,8 +80,7 @@ class OverRefusal:
             report["filter"] = filter_facts(fitted, context.name, context.variants, whole, measured[0], measured[1:])
         report["left_out"] += [Omission(id=f"{data.name}: {one.id}", reason=one.reason) for one in parts.left_out]
         if parts is not whole:
-            overlap = warn_of_overlap(data, context.digests, calibrated_tuples(context.patches))
-            report["warnings"] += [f"{data.name}: {warning}" for warning in overlap]
+            report["warnings"] += overlap_of_slices(context, data)
         return Evaluated(context.completed(report))
 
     def _groups(self, data: TupleSet) -> dict[Group, list[str]]:
@@ -96,10 +94,6 @@ class OverRefusal:
                 f"Name them by --benign and --unseen; slices there: {'; '.join(data.slices)}.",
             )
         return {group: names for group, names in found.items() if names}
-
-    def _embed(self, context: EvaluationContext, data: TupleSet) -> EmbeddedTuples:
-        skip = context.recipe.skips_bad_items
-        return embed_tuples(data, context.variants, context.encoder, context.digests, skip_unreadable=skip)
 
     def _of_safe(self, context: EvaluationContext) -> dict[str, dict[str, Distances]]:
         """How far each variant moves safe calibration items, by variant and modality; nothing where there are none."""
@@ -115,22 +109,12 @@ class OverRefusal:
         self,
         context: EvaluationContext,
         group: Group,
-        names: Sequence[str],
-        data: TupleSet,
-        parts: EmbeddedTuples,
+        own: EmbeddedTuples,
         galleries: Sequence[EmbeddedTuples],
         of_safe: Mapping[str, Mapping[str, Distances]],
         fitted: FilteredBase | None,
     ) -> Measured:
         """Measure one group of every variant, and of the base with what a filter flags hidden."""
-        kept = [place for place in parts.kept if parts.items[place].slice in names]
-        only = replace(data, items=tuple(parts.items[place] for place in kept))
-        facts = DataFacts(
-            name=f"{data.name}/{data.split}, {'; '.join(names)}",
-            fingerprint=only.fingerprint(context.digests),
-            n=len(kept),
-        )
-        own = replace(parts, facts=facts, kept=kept, left_out=())
         base, side = own.of(context.variants[0].name), SIDES[group]
         hits: dict[str, dict[str, Bools]] = {}
         for variant in context.variants:
@@ -147,7 +131,7 @@ class OverRefusal:
         chance = {metric: 100 * FALSE_ALARMS for metric in hits[context.variants[0].name] if "flagged" in metric}
         sizes = {f"{group} {way}": len(Gallery(sets, texts=way == "V-T")) for way in ("T-V", "V-T")}
         chance |= {metric: 100 / size for metric, size in sizes.items()}
-        return Measured(facts, hits, {"independent": chance, "collapsed": dict(chance)})
+        return Measured(own.facts, hits, {"independent": chance, "collapsed": dict(chance)})
 
     def _flags(
         self, group: Group, base: TupleEmbeddings, e: TupleEmbeddings, of_safe: Mapping[str, Distances]

@@ -71,14 +71,7 @@ def tune(e: TupleEmbeddings, known: TupleEmbeddings) -> TupleEmbeddings:
                 one.grad = gradient
             optimizer.step()
     of_text, of_image = (one.detach().double().numpy() for one in maps)
-    return TupleEmbeddings(
-        _unit(e.safe_images @ of_image.T),
-        _unit(e.unsafe_images @ of_image.T),
-        _unit(e.safe_texts @ of_text.T),
-        _unit(e.unsafe_texts @ of_text.T),
-        e.ids,
-        e.concepts,
-    )
+    return e.mapped(lambda images: _unit(images @ of_image.T), lambda texts: _unit(texts @ of_text.T))
 
 
 def reflect(e: TupleEmbeddings, direction: Doubles) -> TupleEmbeddings:
@@ -93,14 +86,7 @@ def remove(e: TupleEmbeddings, direction: Doubles) -> TupleEmbeddings:
     def without(x: Floats) -> Floats:
         return _unit(x - np.outer(x @ direction, direction))
 
-    return TupleEmbeddings(
-        without(e.safe_images),
-        without(e.unsafe_images),
-        without(e.safe_texts),
-        without(e.unsafe_texts),
-        e.ids,
-        e.concepts,
-    )
+    return e.mapped(without, without)
 
 
 def principal_direction(e: TupleEmbeddings) -> Doubles:

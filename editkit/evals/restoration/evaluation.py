@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-from editkit.data.tuples import TupleSet
 from editkit.errors import DataError
 from editkit.evals.calibration_pairs import calibration_pairs
 from editkit.evals.context import Evaluated, EvaluationContext
@@ -21,7 +20,7 @@ from editkit.evals.restoration.probe import probe
 from editkit.evals.restoration.questions import FEWEST, Question, questions_of
 from editkit.evals.restoration.recovery import hits_of, recoveries
 from editkit.evals.restoration.report import Attacker, Found, RestorationReport, row_of
-from editkit.evals.run_tuples import EmbeddedTuples, embed_tuples
+from editkit.evals.run_tuples import embed
 from editkit.evals.safeground import SafeGround
 from editkit.models.joint_space import require_joint_space
 
@@ -41,14 +40,14 @@ class Restoration:
         """
         adapter, files, variants = context.adapter, context.files, context.variants
         require_joint_space(files, adapter.sites(files), f"`{context.name}` compares images with captions")
-        tuples = _embedded(context, context.tuples)
+        tuples = embed(context, context.tuples)
         if tuples.facts["n"] < FEWEST:
             raise DataError(f"{tuples.facts['n']} tuples are too few to probe.", f"Evaluate at least {FEWEST}.")
         base = tuples.of(variants[0].name)
         seed = context.recipe.calibration.seed
         questions = [*questions_of(base.concepts, seed)]
         try:
-            pairs, notes = _embedded(context, calibration_pairs(context)), []
+            pairs, notes = embed(context, calibration_pairs(context)), []
         except DataError as error:
             pairs, notes = None, [f"Nothing was attacked: {error.problem}"]
         known = pairs.facts["n"] if pairs else 0
@@ -78,11 +77,6 @@ class Restoration:
             return Evaluated(report)
         attacker = Attacker(pairs=pairs.facts, ks=ks, draws=self.options.draws)
         return Evaluated(cast(RestorationReport, {**report, "attacker": attacker}))
-
-
-def _embedded(context: EvaluationContext, data: TupleSet) -> EmbeddedTuples:
-    skip = context.recipe.skips_bad_items
-    return embed_tuples(data, context.variants, context.encoder, context.digests, skip_unreadable=skip)
 
 
 def _chance(base: TupleEmbeddings, questions: Sequence[Question]) -> dict[str, dict[str, float]]:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from editkit.evals.embeddings import Floats, Integers, TupleEmbeddings
+from editkit.evals.embeddings import MODALITIES, Floats, Integers, TupleEmbeddings
 from editkit.evals.restoration.probe import FOLDS, folds_of
 
-SIDES = {"text": ("safe_texts", "unsafe_texts"), "image": ("safe_images", "unsafe_images")}
 FEWEST = 2 * FOLDS
 """Tuples of a concept, so that every fold has two; and of all."""
 
@@ -48,14 +47,14 @@ def questions_of(concepts: Sequence[str], seed: int) -> Iterator[Question]:
     names = np.asarray(concepts, dtype=object).astype(str)
     _, which, counts = np.unique(names, return_inverse=True, return_counts=True)
     rows, folds = np.arange(len(which)), folds_of(which, seed)
-    for modality, sides in SIDES.items():
+    for modality, sides in MODALITIES.items():
         classes = np.repeat([0, 1], len(rows))
         yield Question(f"unsafe:{modality}", sides, rows, classes, np.tile(folds, 2), np.tile(rows, 2))
     enough = counts >= FEWEST
     if np.count_nonzero(enough) > 1:
         kept = np.flatnonzero(enough[which])
         _, classes = np.unique(which[kept], return_inverse=True)
-        for modality, (_, unsafe) in SIDES.items():
+        for modality, (_, unsafe) in MODALITIES.items():
             yield Question(
                 f"concept:{modality}", (unsafe,), kept, classes, folds_of(classes, seed), np.arange(len(kept))
             )

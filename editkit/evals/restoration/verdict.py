@@ -6,10 +6,9 @@ from typing import cast
 
 from editkit.evals.restoration.recovery import MAIN, RESTORED
 from editkit.evals.restoration.report import RestorationReport, RestorationRow
+from editkit.reports.detection import ITEMS
 from editkit.reports.facts import measurable
 from editkit.reports.numbers import per_cent, rate_text, with_p
-
-ITEMS = {"text": "captions", "image": "images"}
 
 
 def verdict(report: RestorationReport) -> list[str]:
