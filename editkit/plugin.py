@@ -81,18 +81,24 @@ if TYPE_CHECKING:
     from editkit.evals.statistics import change_of, rate_of
     from editkit.files.bits import to_tensor
     from editkit.files.checkpoint import Checkpoint, TensorInfo
-    from editkit.files.conversion import converted_file, converted_folder
     from editkit.files.hub import fetch_files
+    from editkit.files.source import ModelFolder, hub_id, model_folder
+    from editkit.files.tensors import read_tensors
+    from editkit.files.weight_names import OPEN_CLIP, TRANSFORMERS, WeightNames
+    from editkit.files.weights import open_file, open_weights
     from editkit.libraries import library_errors
     from editkit.methods.scorers.pairs import pair_scorer, saliency
     from editkit.methods.selectors.per_site import per_site, top
-    from editkit.models.reading import local_folder, promised, read_json, settings_digest
+    from editkit.models.architecture import fill_architecture, outline, saved_dtype
+    from editkit.models.reading import promised, read_json, settings_digest
     from editkit.reports.schema import DataFacts, Row
 
 __all__ = [
     "API_VERSION",
+    "OPEN_CLIP",
     "ROLES",
     "TOWERS",
+    "TRANSFORMERS",
     "Adapter",
     "AdapterSpec",
     "Asked",
@@ -133,6 +139,7 @@ __all__ = [
     "ModelError",
     "ModelEvaluation",
     "ModelFiles",
+    "ModelFolder",
     "Moments",
     "NoOptions",
     "NotingScorer",
@@ -168,24 +175,30 @@ __all__ = [
     "Verdict",
     "Visu",
     "VisuOptions",
+    "WeightNames",
     "WeightScorer",
     "change_of",
-    "converted_file",
-    "converted_folder",
     "did_you_mean",
     "failed",
     "fetch_files",
+    "fill_architecture",
     "hookimpl",
+    "hub_id",
     "ignore",
     "labelled",
     "library_errors",
-    "local_folder",
+    "model_folder",
+    "open_file",
+    "open_weights",
+    "outline",
     "pair_scorer",
     "per_site",
     "promised",
     "rate_of",
     "read_json",
+    "read_tensors",
     "saliency",
+    "saved_dtype",
     "scored",
     "settings_digest",
     "similarities_of",
@@ -213,10 +226,14 @@ _HOMES = {
     "editkit.methods.selectors.per_site": "per_site top",
     "editkit.files.bits": "to_tensor",
     "editkit.files.checkpoint": "Checkpoint TensorInfo",
-    "editkit.files.conversion": "converted_file converted_folder",
     "editkit.files.hub": "fetch_files",
+    "editkit.files.source": "ModelFolder hub_id model_folder",
+    "editkit.files.tensors": "read_tensors",
+    "editkit.files.weight_names": "OPEN_CLIP TRANSFORMERS WeightNames",
+    "editkit.files.weights": "open_file open_weights",
     "editkit.libraries": "library_errors",
-    "editkit.models.reading": "local_folder promised read_json settings_digest",
+    "editkit.models.architecture": "fill_architecture outline saved_dtype",
+    "editkit.models.reading": "promised read_json settings_digest",
     "editkit.data.classes": "ClassSet Classes",
     "editkit.data.options": "ClassesOptions PairsOptions QueriesOptions VisuOptions",
     "editkit.data.pairs": "Pairs",

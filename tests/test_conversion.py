@@ -49,13 +49,8 @@ def test_a_folder_of_archive_shards_becomes_one_with_its_companions(tmp_path: Pa
     (folder / "config.json").write_text("{}")
     torch.save({"a": torch.ones(2)}, folder / "pytorch_model-00001-of-00002.bin")
     torch.save({"b": torch.zeros(3)}, folder / "pytorch_model-00002-of-00002.bin")
-    copy = converted_folder(folder, "pytorch_model*.bin", "model.safetensors")
+    shards = ("pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin")
+    copy = converted_folder(folder, shards, None, "model.safetensors")
     assert Checkpoint.open(copy).tensors.keys() == {"a", "b"}
     assert (copy / "config.json").read_text() == "{}"
     assert not list(folder.glob("*.safetensors"))  # the model's own folder is never written to
-
-
-def test_a_folder_with_safetensors_stays_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    torch.save({"a": torch.ones(2)}, tmp_path / "pytorch_model.bin")
-    assert converted_folder(tmp_path, "pytorch_model*.bin", "model.safetensors") == tmp_path

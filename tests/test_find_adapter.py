@@ -9,12 +9,13 @@ from typing import Any
 import pluggy
 import pytest
 from plugin_samples import Install
+from tiny_checkpoints import random_bits, save
 
 from editkit.components.host import Component, Host
 from editkit.components.load import default_host, load_host
 from editkit.components.specs import AdapterSpec
 from editkit.errors import ModelError
-from editkit.models.find import find_adapter, weights_path
+from editkit.models.find import find_adapter, find_weights
 
 
 def spec(name: str, **fields: Any) -> AdapterSpec:
@@ -202,9 +203,11 @@ def timm_installed(install: Install) -> None:
 
 
 @pytest.mark.usefixtures("timm_installed")
-def test_the_path_behind_the_name_holds_the_weights(request: pytest.FixtureRequest) -> None:
+def test_without_an_adapters_libraries_the_path_behind_the_name_holds_the_weights(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     request.addfinalizer(default_host.cache_clear)
-    assert weights_path("timmlike:vit_base.augreg@dir/a@b.safetensors", default_host()) == Path("dir/a@b.safetensors")
-    assert weights_path("timmlike:vit@~/x.safetensors", default_host()) == Path("~/x.safetensors").expanduser()
-    assert weights_path("open_clip:coca_ViT-L-14@x.safetensors", default_host()) == Path("x.safetensors")
-    assert weights_path("other:vit@x.safetensors", default_host()) == Path("other:vit@x.safetensors")
+    weights = save(tmp_path / "a@b.safetensors", {"x": ("F32", random_bits(0, "F32", 2))})
+    found = find_weights(f"timmlike:vit_base.augreg@{weights}", default_host())
+    assert found.checkpoint.tensors.keys() == {"x"} and found.save_beside is None
+    assert find_weights(weights, default_host()).checkpoint.tensors.keys() == {"x"}

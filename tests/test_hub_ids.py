@@ -39,11 +39,15 @@ def test_a_hub_id_opens_from_the_cache_with_and_without_a_revision(tmp_path: Pat
     ran, errors = in_a_new_process(cache, *(("plan", "--model", source, *flags) for source in sources))
     for (code, printed), name, layers in zip(ran[:2], sources, (2, 1), strict=False):
         plan = json.loads(printed)
-        assert code == 0 and plan["model"] == {"source": name, "family": "clip"}
+        assert code == 0 and plan["model"]["source"] == name and plan["model"]["family"] == "clip"
+        commit = (
+            cache / f"models--{SAFE.replace('/', '--')}" / "refs" / (name.partition("@")[2] or "main")
+        ).read_text()
+        assert plan["model"]["commit"] == commit
         assert plan["notes"] == [f"tokenizer and image processor of {BASE}: {name} has none of its own"]
         assert sum(site["site"].startswith("vision:mlp.out") for site in plan["sites"]) == layers
     assert ran[2:] == [(1, "")] * 3
     unknown, _, absent, _, without_weights, _ = errors.splitlines()  # two lines each
-    assert unknown.startswith(f"Error: There is no folder {SAFE} here, and the hub could not be asked for it")
-    assert absent.startswith("Error: There is no folder no/such here, and the hub could not be asked for it")
-    assert without_weights.startswith(f"Error: There are no weights of {BASE}")
+    assert unknown.startswith(f"Error: There is no folder {SAFE}@v2 here, and it is not in the hub's cache")
+    assert absent.startswith("Error: There is no folder no/such here, and it is not in the hub's cache")
+    assert without_weights.startswith(f"Error: The hub's cache here has only a part of {BASE}: there is no config.json")

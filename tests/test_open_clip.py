@@ -20,7 +20,8 @@ from editkit.components.site import Site, match_targets
 from editkit.components.specs import ScorerSpec
 from editkit.editing.input_scores import score_pairs
 from editkit.errors import EditkitError, ModelError
-from editkit.models.find import find_adapter
+from editkit.models.find import find_adapter, with_weights
+from editkit.progress import silent
 from editkit.testing import select
 from editkit_clip.open_clip_format import OpenClip
 from editkit_clip.open_clip_model import LoadedOpenClip
@@ -96,7 +97,7 @@ def folder(tmp_path: Path, weights: dict[str, Tensor]) -> Path:
 
 def opened(source: str | Path) -> tuple[LoadedOpenClip, list[Site]]:
     adapter = OpenClip()
-    files = adapter.open(str(source))
+    files = with_weights(adapter.open(str(source)), silent)
     model = adapter.load(files, device="cpu", dtype="float32", towers=("text", "vision"))
     return model, adapter.sites(files)
 

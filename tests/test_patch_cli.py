@@ -14,7 +14,7 @@ from tiny_checkpoints import digests, listing, model_folder, random_bits, save, 
 
 from editkit.cli import main
 from editkit.errors import ModelError
-from editkit.files import hub
+from editkit.files import source
 from editkit.files.checkpoint import Checkpoint
 from editkit.patch.change import Change
 from editkit.patch.patch import Patch
@@ -248,7 +248,7 @@ def test_diff_sees_bits_that_are_equal_as_values(model: Path, capsys: pytest.Cap
 
 def in_a_new_process(code: str) -> None:
     """Run code that exits with 0 when all is well, with the editkit that this process has."""
-    env = {**os.environ, "PYTHONPATH": str(Path(hub.__file__).parents[1])}
+    env = {**os.environ, "PYTHONPATH": str(Path(source.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env)
     assert done.returncode == 0, done.stderr
 
@@ -276,56 +276,10 @@ def test_the_commands_import_no_numpy_before_they_run() -> None:
 # hub ids
 
 
-def fake_hub(monkeypatch: pytest.MonkeyPatch, answer: Any) -> list[tuple[str, str | None]]:
-    """Put `answer` (a path, or an exception) in place of the download; return what is asked for."""
-    import huggingface_hub
-
-    asked = []
-
-    def download(name: str, *, revision: str | None, ignore_patterns: list[str]) -> str:
-        asked.append((name, revision))
-        assert "*.bin" in ignore_patterns and "*.safetensors" not in ignore_patterns
-        if isinstance(answer, Exception):
-            raise answer
-        return str(answer)
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    return asked
-
-
-def test_a_hub_id_is_resolved_with_its_revision(
-    model: Path, patch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked = fake_hub(monkeypatch, model)
-    assert run("apply", patch, "org/name@v1.0", "-o", "edited") == 0
-    assert hub.resolve("openai/clip-vit-base-patch32") == model
-    assert asked == [("org/name", "v1.0"), ("openai/clip-vit-base-patch32", None)]
-
-
-def test_a_path_that_exists_is_never_asked_for_on_the_hub(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = fake_hub(monkeypatch, OSError())
+def test_a_path_that_exists_is_never_asked_for_on_the_hub(model: Path) -> None:
     model.rename("org")
     Path("org/name").mkdir()
-    assert hub.resolve("org/name") == Path("org/name")
-    assert hub.resolve("./no/such") == Path("no/such")
-    assert hub.resolve("/no/such") == Path("/no/such")
-    assert asked == []
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        ("GatedRepoError", "is gated"),
-        ("RepositoryNotFoundError", "no such model on the hub"),
-        ("RevisionNotFoundError", "has no revision 'v1'"),
-        ("LocalEntryNotFoundError", "could not be asked"),
-    ],
-)
-def test_what_the_hub_refuses_is_two_lines(monkeypatch: pytest.MonkeyPatch, error: str, said: str) -> None:
-    from huggingface_hub import errors
-
-    kind = getattr(errors, error)
-    fake_hub(monkeypatch, kind.__new__(kind))
-    with pytest.raises(ModelError, match=said) as caught:
-        hub.resolve("org/name@v1")
-    assert str(caught.value).count("\n") == 1
+    assert source.model_folder("org/name").repository is None
+    for absent in ("./no/such", "/no/such"):
+        with pytest.raises(ModelError, match="There is no model folder"):
+            source.model_folder(absent)

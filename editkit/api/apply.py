@@ -6,7 +6,7 @@ from pathlib import Path
 
 from editkit.components.host import Host
 from editkit.components.load import default_host
-from editkit.models.find import weights_path
+from editkit.models.find import find_weights
 from editkit.patch.patch import Applied, Patch
 from editkit.progress import Stage, silent
 
@@ -24,7 +24,8 @@ def apply(
 
     Args:
         patch: a patch, or the folder of one.
-        model: a model folder, a safetensors file, a hub id, or a name that a plugin knows (`demo`).
+        model: a folder, a file of weights, a hub id, or whatever else `edit` takes; what is not on this disk is
+            downloaded, and a torch archive converted.
         output: a folder that does not exist yet, outside the model's.
         allow_other_tensors: accept a model that differs in tensors that the patch does not touch.
 
@@ -36,8 +37,11 @@ def apply(
         >>> applied = apply("patch", "model", "edited")
         >>> print(f"{applied.weights} weights in {applied.tensors} tensors")
     """
-    place = weights_path(model, host or default_host())
-    return _loaded(patch).apply(place, output, allow_other_tensors=allow_other_tensors, stage=stage)
+    loaded = _loaded(patch)
+    found = find_weights(model, host or default_host(), loaded.changes, stage)
+    return loaded.apply(
+        found.checkpoint, output, allow_other_tensors=allow_other_tensors, stage=stage, beside=found.save_beside
+    )
 
 
 def revert(
@@ -62,8 +66,9 @@ def revert(
         >>> revert("patch", "edited", "restored").output
         PosixPath('restored')
     """
-    place = weights_path(model, host or default_host())
-    return _loaded(patch).revert(place, output, allow_other_tensors=allow_other_tensors, stage=stage)
+    loaded = _loaded(patch)
+    found = find_weights(model, host or default_host(), loaded.changes, stage)
+    return loaded.revert(found.checkpoint, output, allow_other_tensors=allow_other_tensors, stage=stage)
 
 
 def _loaded(patch: str | Path | Patch) -> Patch:

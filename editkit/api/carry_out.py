@@ -8,7 +8,7 @@ from pathlib import Path
 
 from editkit.api.runs import RUNS
 from editkit.editing.engine import make_patch
-from editkit.editing.plan import Plan
+from editkit.editing.plan import Plan, bring_weights
 from editkit.errors import OutputError
 from editkit.files.outputs import check_free, first_free
 from editkit.models.memory import free_on_oom
@@ -39,6 +39,7 @@ def carry_out(plan: Plan, *, output: Path | None = None, save: Path | None = Non
         EditkitError: data, weights or the choice turned out unusable, or a place cannot be written.
     """
     _check_places(plan, output or default_folder(plan), save)
+    plan = bring_weights(plan, stage)
     patch = free_on_oom(partial(make_patch, plan, stage))
     folder = output or default_folder(plan)  # asked again: another run may have taken the name meanwhile
     patch.save(folder, write_card(patch.record, folder.name))

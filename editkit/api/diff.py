@@ -7,14 +7,17 @@ from pathlib import Path
 from editkit.components.host import Host
 from editkit.components.load import default_host
 from editkit.files.difference import ModelDifference, compare_models
-from editkit.models.find import weights_path
+from editkit.models.find import find_weights
+from editkit.progress import Stage, silent
 
 
-def diff(model_a: str | Path, model_b: str | Path, *, host: Host | None = None) -> ModelDifference:
+def diff(
+    model_a: str | Path, model_b: str | Path, *, host: Host | None = None, stage: Stage = silent
+) -> ModelDifference:
     """Compare the weights of two models bit by bit.
 
     Args:
-        model_a: a model folder, a safetensors file, a hub id, or a name that a plugin knows (`demo`).
+        model_a: a folder, a file of weights, a hub id, or whatever else `edit` takes.
         model_b: likewise.
 
     Raises:
@@ -24,5 +27,10 @@ def diff(model_a: str | Path, model_b: str | Path, *, host: Host | None = None) 
         >>> found = diff("model", "edited")
         >>> [(entry.key, entry.count) for entry in found.differing]
     """
-    found_by = host or default_host()
-    return compare_models(weights_path(model_a, found_by), weights_path(model_b, found_by))
+    by = host or default_host()
+    a, b = (find_weights(model, by, (), stage).checkpoint for model in (model_a, model_b))
+    if not set(a.tensors) & set(b.tensors):
+        # a folder may hold the weights of two libraries: compare those that correspond
+        b = find_weights(model_b, by, a.tensors, stage).checkpoint
+        a = find_weights(model_a, by, b.tensors, stage).checkpoint
+    return compare_models(a, b)

@@ -31,8 +31,9 @@ def diff(
 ) -> None:
     """Compare the weights of two models bit by bit. Exit code 0: all equal; 3: they differ."""
     import editkit
+    from editkit.cli.progress import stage
 
-    found = editkit.diff(model_a, model_b, host=Session.of(ctx).host)
+    found = editkit.diff(model_a, model_b, host=Session.of(ctx).host, stage=stage)
     if json:
         entries = [
             {key: value for key, value in asdict(entry).items() if value is not None} for entry in found.differing

@@ -23,6 +23,8 @@ def print_plan(plan: Plan) -> None:
     forecast = forecast_cache(plan)
     _print_recipe(plan)
     _headed("\nModel", f"{plan.recipe.model} ({plan.files.family})")
+    if pending := plan.files.checkpoint.pending:
+        note(f"weights: {pending.what}")
     for line in plan.files.notes:
         note(line)
     if plan.data is not None:
@@ -42,7 +44,7 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "recipe": plan.recipe.describe(),
         "recipe_digest": plan.recipe.digest,
         "origins": {entry.path: entry.origin for entry in sourced_values(plan.recipe, plan.towers)},
-        "model": {"source": plan.recipe.model, "family": plan.files.family},
+        "model": _model_as_json(plan),
         "notes": list(plan.files.notes),
         "data": None
         if plan.data is None
@@ -55,6 +57,14 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
         "passes": {tower: estimate.passes(plan, tower) for tower in plan.towers},
         "cache": _cache_as_json(forecast),
     }
+
+
+def _model_as_json(plan: Plan) -> dict[str, Any]:
+    """Say what is edited, and what is to be done before its weights can be read."""
+    files = plan.files
+    facts = {"source": plan.recipe.model, "family": files.family, "commit": files.commit}
+    pending = files.checkpoint.pending
+    return {name: value for name, value in {**facts, "pending": pending.what if pending else ""}.items() if value}
 
 
 def _cache_as_json(forecast: Forecast) -> dict[str, Any]:

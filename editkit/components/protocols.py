@@ -166,6 +166,7 @@ class ModelFiles:
 
     source: str
     checkpoint: Checkpoint
+    """Its weights may still be on the hub, or in an archive: `checkpoint.pending` says so."""
     config: Mapping[str, Any]
     family: str
     settings: str = ""
@@ -175,6 +176,8 @@ class ModelFiles:
     """
     no_joint_space: str = ""
     """Why images and captions share no space, so that nothing can be ranked across them; empty: they share one."""
+    commit: str = ""
+    """The commit of the hub that the files are of; empty: they are the user's own."""
     notes: tuple[str, ...] = ()
     """What the user should know of how the model was found (a tokenizer taken from elsewhere), one line each."""
 
@@ -261,7 +264,7 @@ class Adapter(Protocol):
     """A model family. Built as `Adapter()`; opening and listing sites read no weights."""
 
     def open(self, source: str) -> ModelFiles:
-        """Resolve a folder, checkpoint or hub id to files.
+        """Resolve a folder, checkpoint or hub id to files; weights are neither downloaded nor converted.
 
         Raises:
             ModelError: there is no such model, or it has no weights.
@@ -281,7 +284,7 @@ class Adapter(Protocol):
         """
 
     def load(self, files: ModelFiles, *, device: str, dtype: str, towers: Sequence[Tower]) -> Model:
-        """Load the towers asked for.
+        """Load the towers asked for; the weights are here (`pending` is None).
 
         Raises:
             ModelError: tensors are missing or do not fit the configuration.

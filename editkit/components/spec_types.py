@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import cache
 from inspect import signature
 from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, InstanceOf, TypeAdapter, ValidationError
 
 from editkit.components.guard import blaming, called, tell_author
 from editkit.components.spec import Options, Spec
@@ -69,7 +69,7 @@ def _fields(kind: str) -> dict[str, _Field]:
 
 def _field(hint: Any) -> _Field:
     if get_origin(hint) is not Callable:
-        return _Field(TypeAdapter(hint, config=STRICT))
+        return _Field(TypeAdapter(InstanceOf[hint]) if is_dataclass(hint) else TypeAdapter(hint, config=STRICT))
     parameters, returned = get_args(hint)
     return _Field(TypeAdapter(hint, config=STRICT), len(parameters), TypeAdapter(returned, config=STRICT))
 

@@ -11,8 +11,9 @@ from pydantic import Field
 
 from editkit.components.beside import Beside, Companion
 from editkit.components.metric import Metric
-from editkit.components.site import Role, Site
+from editkit.components.site import TOWERS, Role, Site, Tower
 from editkit.components.spec import PROTOCOLS, Asked, NoOptions, Options, Spec, load_target
+from editkit.files.weight_names import TRANSFORMERS, WeightNames
 
 Need = Literal["mean-inputs", "second-moments", "embeddings", "preserved"]
 Axis = Literal["", "inputs", "outputs"]
@@ -140,6 +141,10 @@ class AdapterSpec(Spec):
     """Dotted keys that a marker file must hold; an adapter that asks for more of them comes first."""
     patterns: tuple[str, ...] = ()
     """Sources of this family beyond those with its prefixes, with wildcards ("open_clip:coca_*"); they come first."""
+    weights: WeightNames = TRANSFORMERS
+    """What its files are called: these are the model, whatever else lies in the folder."""
+    towers: tuple[Tower, ...] = TOWERS
+    """Those that a model of the family has; of adapters that know a folder, one with both comes first."""
     captions: bool = False
     """Whether the adapter has `load_captioner`."""
     folder: Path | None = None

@@ -128,5 +128,5 @@ def _embedded(run: Run, tower: Tower) -> EmbeddingMoments:
 
 
 def _other_weights(run: Run, tower: Tower, sites: Sequence[Site]) -> dict[str, dict[Site, Tensor]]:
-    others = run.plan.other_checkpoints(tower)
+    others = run.plan.other_checkpoints(tower, run.stage)
     return {source: {site: other.weight(site) for site in sites} for source, other in others.items()}

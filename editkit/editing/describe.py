@@ -91,6 +91,7 @@ def describe_edit(run: Run, sites: Sequence[Mapping[str, Any]]) -> dict[str, Any
             "family": plan.files.family,
             "identity": run.identity,
             "settings": plan.files.settings,
+            **({"commit": plan.files.commit} if plan.files.commit else {}),
             **({"no_joint_space": plan.files.no_joint_space} if plan.files.no_joint_space else {}),
             "notes": list(plan.files.notes),
         },
@@ -106,7 +107,7 @@ def describe_edit(run: Run, sites: Sequence[Mapping[str, Any]]) -> dict[str, Any
     if run.batches.halved:
         record["out_of_memory"] = run.batches.halved
     for tower in plan.towers:
-        if others := [other.identity() for other in plan.other_checkpoints(tower).values()]:
+        if others := [other.identity() for other in plan.other_checkpoints(tower, run.stage).values()]:
             one = plan.recipe.towers[tower].other_checkpoint is not None
             record.setdefault("other_checkpoints", {})[tower] = others[0] if one else others
     if files := sorted({file for tower in plan.towers for file in plan.recipe.towers[tower].manipulator.asks("reads")}):

@@ -19,7 +19,7 @@ from editkit.editing.context import gather
 from editkit.editing.describe import describe_edit, describe_site
 from editkit.editing.estimate import groups
 from editkit.editing.input_scores import Scored
-from editkit.editing.plan import Plan, looks_at, read_weight
+from editkit.editing.plan import Plan, bring_weights, looks_at, read_weight
 from editkit.editing.run import Run
 from editkit.editing.score import score
 from editkit.errors import ScoreError, SiteError
@@ -41,6 +41,7 @@ def make_patch(plan: Plan, stage: Stage = silent) -> Patch:
     Raises:
         EditkitError: data, weights, scores or the choice turned out unusable; each says what to do.
     """
+    plan = bring_weights(plan, stage)
     device = resolve_device(plan.recipe.compute.device)
     run = Run(plan, stage, plan.files.checkpoint.identity(), device)
     changes: list[Change] = []

@@ -122,6 +122,8 @@ def _worst(states: Iterable[State]) -> State:
 
 def _known(plan: Plan, data: TupleSet) -> Identities | None:
     """Return the identities of all that a run computes, where weights and images were hashed before; else None."""
+    if plan.files.checkpoint.pending is not None:
+        return None
     digests = remembered_digests()
     weights = digests.get(files_key(plan.files.checkpoint))
     images = [image for item in data.items for image in (item.safe_image, item.unsafe_image)]

@@ -20,11 +20,12 @@ from editkit.editing.preserve import load_preserved
 from editkit.errors import RecipeError, SiteError
 from editkit.files.bits import to_tensor
 from editkit.models.compute import require_compute
-from editkit.models.find import find_adapter
+from editkit.models.find import find_adapter, with_weights
 from editkit.models.joint_space import require_joint_space
 from editkit.models.other_checkpoint import OtherCheckpoint, same_architecture, same_tower
 from editkit.models.site_tensors import weight_of
 from editkit.models.whole import match_whole
+from editkit.progress import Stage
 from editkit.recipes.layers import Layer
 from editkit.recipes.recipe import Recipe, default_split, resolve
 
@@ -65,17 +66,20 @@ class Plan:
         """Return what the tower's manipulator says of itself."""
         return cast(ManipulatorSpec, self.recipe.towers[tower].manipulator.spec)
 
-    def other_checkpoints(self, tower: Tower) -> dict[str, OtherCheckpoint]:
+    def other_checkpoints(self, tower: Tower, stage: Stage | None = None) -> dict[str, OtherCheckpoint]:
         """Return the checkpoints that the tower's manipulator takes weights from, by their names.
+
+        Args:
+            stage: given, their weights are brought to this disk. None: only headers are read.
 
         Raises:
             ModelError: there is none of a name, or it is of another architecture.
         """
         whole = f"{tower}:all" in self.recipe.targets
         return {
-            source: same_tower(source, tower, self.adapter, self.files, self.host)
+            source: same_tower(source, tower, self.adapter, self.files, self.host, stage)
             if whole
-            else same_architecture(source, self.files, self.host)
+            else same_architecture(source, self.files, self.host, stage)
             for source in self.recipe.towers[tower].sources
         }
 
@@ -143,11 +147,7 @@ def make_plan(layers: Sequence[tuple[str, Layer]], host: Host) -> Plan:
         *_preserving(first),
     ]
     recipe = resolve([*own, *layers], host, family.name)
-    if set(WHOLE) & set(recipe.targets):
-        sites = match_whole(recipe.targets, adapter, files, all_sites)
-    else:
-        sites = match_targets(recipe.targets, all_sites)
-    plan = _with_counterparts(Plan(recipe, host, adapter, files, tuple(all_sites), tuple(sites), None))
+    plan = _on_sites(Plan(recipe, host, adapter, files, (), (), None))
     _require_sense(plan)
     looking = [towers for tower in plan.towers if (towers := looks_at(plan, tower))]
     if not looking:
@@ -156,6 +156,29 @@ def make_plan(layers: Sequence[tuple[str, Layer]], host: Host) -> Plan:
     require_sides(data, looking)
     preserving = [tower for tower in plan.towers if "preserved" in plan.manipulator_needs(tower)]
     return replace(plan, data=data, preserved=load_preserved(recipe, data, preserving, host))
+
+
+def bring_weights(plan: Plan, stage: Stage) -> Plan:
+    """Return a plan whose model's weights are on this disk: downloaded, or converted.
+
+    Raises:
+        EditkitError: the hub refuses, an archive holds anything but tensors, or no weights of this architecture.
+    """
+    if plan.files.checkpoint.pending is None:
+        return plan
+    brought = _on_sites(replace(plan, files=with_weights(plan.files, stage)))
+    _require_sense(brought)
+    return brought
+
+
+def _on_sites(plan: Plan) -> Plan:
+    """Fill in the model's sites, and those that the recipe's targets name."""
+    targets, all_sites = plan.recipe.targets, plan.adapter.sites(plan.files)
+    if set(WHOLE) & set(targets):
+        sites = match_whole(targets, plan.adapter, plan.files, all_sites)
+    else:
+        sites = match_targets(targets, all_sites)
+    return _with_counterparts(replace(plan, all_sites=tuple(all_sites), sites=tuple(sites)))
 
 
 def _with_counterparts(plan: Plan) -> Plan:

@@ -19,7 +19,7 @@ from editkit.evals.run_slices import measure_slices
 from editkit.evals.run_with_others import measure_with_others
 from editkit.evals.subjects import evaluated_variants, evaluation_recipe
 from editkit.models.compute import require_compute
-from editkit.models.find import open_model
+from editkit.models.find import open_model, with_weights
 from editkit.models.joint_space import require_joint_space
 from editkit.patch.patch import Patch
 from editkit.progress import Stage, silent
@@ -44,6 +44,7 @@ def run_evaluation(asked: Request, host: Host, stage: Stage = silent) -> Evaluat
     adapter, files = open_model(recipe.model, host)
     if embeds(spec):
         require_joint_space(files, adapter.sites(files), f"`{asked.evaluation}` compares images with captions")
+    files = with_weights(files, stage)
     context = EvaluationContext(
         name=asked.evaluation,
         choice=choice,

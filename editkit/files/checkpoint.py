@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
@@ -14,12 +14,23 @@ from typing import TypeVar
 from editkit.errors import ModelError
 from editkit.files.model_folder import split_others
 from editkit.files.shard import Bits, TensorInfo, hash_bytes, read_bits, read_header
+from editkit.files.source import ModelFolder
 from editkit.files.threads import in_threads
 from editkit.files.weight_sets import find_weights, named_weights, refuse_archive
+from editkit.progress import Stage, silent
 
-__all__ = ["Bits", "Checkpoint", "TensorInfo", "closest_key", "over_tensors", "summary"]
+__all__ = ["Bits", "Checkpoint", "Pending", "TensorInfo", "closest_key", "over_tensors", "summary"]
 
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What is to be done before a checkpoint's weights can be read: a download, a conversion."""
+
+    what: str
+    """In words, for a plan: "1,711 MB to download"."""
+    bring: Callable[[Stage], Checkpoint]
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,8 @@ class Checkpoint:
     others: tuple[str, ...] = ()
     alone: bool = False
     """Whether one file was given: then its neighbours in `root` are not part of the checkpoint."""
+    pending: Pending | None = field(default=None, compare=False)
+    """None: its weights are here. Else `tensors` holds what is known: of archives, what the architecture has."""
 
     @classmethod
     def open(cls, path: str | Path, *, files: Sequence[str] = (), holding: Collection[str] = ()) -> Checkpoint:
@@ -65,9 +78,20 @@ class Checkpoint:
         if not path.is_dir():
             refuse_archive(path)
             return cls(path.parent, (path.name,), read_header(path, path.name), alone=True)
-        found = named_weights(path, files) if files else find_weights(path, holding)
+        folder = ModelFolder(str(path), path)
+        found = named_weights(folder, files) if files else find_weights(folder, holding)
+        if found.archives:
+            refuse_archive(path / found.files[0])
         others, twins = split_others(path, {*found.files, found.index})
         return cls(path, found.files, found.tensors, twins, found.index, others)
+
+    def here(self, stage: Stage = silent) -> Checkpoint:
+        """Return the checkpoint with its weights on this disk, in safetensors: downloaded or converted if need be.
+
+        Raises:
+            ModelError: the hub refuses, or an archive holds anything but tensors.
+        """
+        return self if self.pending is None else self.pending.bring(stage)
 
     @property
     def own_folders(self) -> tuple[Path, ...]:

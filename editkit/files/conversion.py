@@ -31,21 +31,20 @@ def converted_file(archive: Path) -> Path:
     return _kept(place, name, [archive], {}) / name
 
 
-def converted_folder(folder: Path, pattern: str, name: str) -> Path:
-    """Return a model folder whose weights are safetensors: the one given, or a converted copy of it in the cache.
+def converted_folder(folder: Path, weights: Sequence[str], index: str | None, name: str) -> Path:
+    """Return a copy of a model folder, in the cache, whose weights are one safetensors file.
 
     Args:
         folder: a model folder.
-        pattern: its archives, one or several shards ("pytorch_model*.bin").
+        weights: names of its weight files in it: archives, or safetensors whose keys DistributedDataParallel prefixed.
+        index: of these, if they are shards.
         name: what the converted file is called ("model.safetensors").
 
     Raises:
         ModelError: an archive is no state dict, or holds anything but tensors.
     """
-    archives = sorted(folder.glob(pattern))
-    if not archives or any(folder.glob("*.safetensors")):
-        return folder
-    others = {other: folder / other for other in split_others(folder, ())[0]}
+    archives = [folder / weight for weight in weights]
+    others = {other: folder / other for other in split_others(folder, {*weights, index})[0]}
     return _kept(_digest([*archives, *others.values()]), name, archives, others)
 
 
@@ -94,7 +93,7 @@ def _tensors(archive: Path) -> dict[str, Tensor]:
     import torch
 
     try:
-        content: Any = torch.load(archive, map_location="cpu", weights_only=True, mmap=True)
+        content: Any = _content(archive)
     except Exception as error:  # unpickling raises anything
         reason = " ".join(str(error).split())[:200]
         raise ModelError(
@@ -111,3 +110,15 @@ def _tensors(archive: Path) -> dict[str, Tensor]:
     if not tensors:
         raise ModelError(f"{archive} holds no state dict.", "Give a checkpoint with a mapping of names to tensors.")
     return tensors
+
+
+def _content(archive: Path) -> Any:
+    """Return what a file holds, without running code; torch before 1.6 wrote archives that cannot be mapped."""
+    import torch
+    from safetensors.torch import load_file
+
+    if archive.suffix == ".safetensors":
+        return load_file(archive)
+    with archive.open("rb") as stream:
+        is_zip = stream.read(4) == b"PK\x03\x04"
+    return torch.load(archive, map_location="cpu", weights_only=True, mmap=is_zip)

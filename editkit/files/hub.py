@@ -1,32 +1,139 @@
-"""Model sources on the command line: a path, or a Hugging Face hub id `org/name[@revision]`. Never imports torch."""
+"""A repository of the Hugging Face hub at one commit: small files come at once, weights when they are asked for.
+
+Everything is in the hub's own cache, where other libraries find it too. Never imports torch.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+import glob
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from editkit.errors import ModelError
-from editkit.files.model_folder import WEIGHT_FOLDERS, WEIGHT_SUFFIXES
+from editkit.files.hub_errors import Unreachable, broken_off, refusal
+from editkit.files.model_folder import is_weights
+from editkit.progress import Stage, tell
 
-_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
-_WANTED = (".safetensors", ".safetensors.index.json")
+SMALL = (".json", ".txt", ".model", ".jinja", ".md", ".yaml", ".yml", ".gitattributes", "LICENSE", "NOTICE")
+"""How the names of the files end that come with any model: configuration, processing, licence, card."""
+SMALL_SIZE = 64 << 20
+"""A larger file is none of them; the largest published tokenizer.json has 35 MB."""
+MB = 1_000_000
 
 
-def resolve(source: str | Path) -> Path:
-    """Return the folder (or file) that `source` names; a hub id is downloaded to the hub's cache, safetensors only.
+@dataclass(frozen=True)
+class Repository:
+    """A model of the hub at one commit, as far as it is known here."""
 
-    A path that exists is meant as a path. The cache's own files are read, never written to by editkit.
+    name: str
+    revision: str
+    """The branch, tag or commit that was asked for; empty: the main branch."""
+    commit: str
+    folder: Path
+    """Its folder in the hub's cache: files lie there once they are fetched."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """Bytes by path of all its files; empty where the hub could not be asked, and only the cache is known."""
+    note: str = ""
+    """Why the hub was not asked, if it was to be."""
+
+    def paths(self) -> frozenset[str]:
+        """Return the paths of all its files, here or on the hub."""
+        here = (path.relative_to(self.folder).as_posix() for path in self.folder.rglob("*") if path.is_file())
+        return frozenset({*here, *self.sizes})
+
+    def lacks(self, path: str) -> bool:
+        """Whether a file is still to be fetched."""
+        return not (self.folder / path).is_file()
+
+    def read_range(self, path: str, start: int, stop: int) -> bytes:
+        """Return bytes `start` to `stop` of a file on the hub; nothing is kept.
+
+        Raises:
+            ModelError: the hub refuses, cannot be reached, or sends anything else.
+        """
+        from huggingface_hub import get_session, hf_hub_url
+        from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
+
+        url = hf_hub_url(self.name, path, revision=self.commit)
+        try:
+            answer = get_session().get(url, headers={**build_hf_headers(), "Range": f"bytes={start}-{stop - 1}"})
+            hf_raise_for_status(answer)
+            content = bytes(answer.content)
+        except Exception as error:  # whatever the network raises
+            raise refusal(error, self.name, self.revision) from error
+        if len(content) != stop - start:
+            raise ModelError(
+                f"The hub sent {len(content):,} bytes of {path} of {self.name} where {stop - start:,} were asked for.",
+                "Try again; a proxy that ignores ranges has to be bypassed (NO_PROXY).",
+            )
+        return content
+
+    def fetch(self, paths: Sequence[str], stage: Stage) -> None:
+        """Download files that are not here yet; what was cut off before is completed.
+
+        Raises:
+            ModelError: the hub refuses or cannot be reached, or the download broke off.
+        """
+        from huggingface_hub import hf_hub_download
+
+        missing = [path for path in paths if self.lacks(path)]
+        if not missing:
+            return
+        size = -(-sum(self.sizes.get(path, 0) for path in missing) // MB)
+        tell(stage, f"Downloading {size:,} MB of {self.name}: {', '.join(missing)}")
+        with stage(f"downloading {self.name}, MB", max(1, size)) as advance:
+            bar = _bar(advance)
+            for path in missing:
+                try:
+                    hf_hub_download(self.name, path, revision=self.commit, tqdm_class=bar)
+                except Exception as error:  # whatever the network raises
+                    raise broken_off(error, self.name, self.revision, path) from error
+
+
+@cache  # a branch stays at one commit for the whole of a process
+def open_repository(name: str, revision: str = "", inside: str = "") -> Repository:
+    """Return a repository, its small files fetched to the hub's cache.
+
+    Args:
+        name: "org/name".
+        revision: a branch, tag or commit; empty: the main branch.
+        inside: a folder in it whose small files are wanted; empty: those at the top.
 
     Raises:
-        ModelError: neither a path nor a model on the hub; gated; no such revision; the hub cannot be reached.
+        ModelError: no such model or revision; gated; the hub cannot be reached and the cache has not got it.
     """
-    path = Path(source).expanduser()
-    if path.exists() or not _ID.fullmatch(str(source)):
-        return path
-    name, _, revision = str(source).partition("@")
-    return Path(_download(name, revision or None))
+    from huggingface_hub import HfApi, constants, snapshot_download
+
+    try:
+        info = HfApi().model_info(name, revision=revision or None, files_metadata=True)
+        sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or ()}
+        small = [glob.escape(path) for path, size in sizes.items() if _is_small(path, size, inside)]
+        folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=small or ["config.json"]))
+    except Exception as error:  # whatever the network raises
+        refused = refusal(error, name, revision)
+        known = cached(name, revision)
+        if not isinstance(refused, Unreachable) or known is None:
+            raise refused from error
+        note = f"{name} is commit {known.name[:12]} of the cache: {refused.why}" if not constants.HF_HUB_OFFLINE else ""
+        return Repository(name, revision, known.name, known, note=note)
+    return Repository(name, revision, folder.name, folder, sizes)
+
+
+def cached(name: str, revision: str = "") -> Path | None:
+    """Return the folder of a repository in the hub's cache, without asking the hub; None where it is not there."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    place = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model")
+    commit = revision or constants.DEFAULT_REVISION
+    with suppress(OSError):
+        commit = (place / "refs" / commit).read_text(encoding="utf-8").strip()
+    folder = place / "snapshots" / commit
+    return folder if folder.is_dir() else None
 
 
 def fetch_files(name: str, files: Sequence[str], enough: Callable[[Path], bool]) -> Path | None:
@@ -42,44 +149,39 @@ def fetch_files(name: str, files: Sequence[str], enough: Callable[[Path], bool])
     """
     from huggingface_hub import snapshot_download
 
-    found = None
-    for from_cache in (True, False):
+    found = cached(name)
+    if found is None or not enough(found):
         with suppress(Exception):  # whatever the network raises
-            found = Path(snapshot_download(name, allow_patterns=list(files), local_files_only=from_cache))
-            if enough(found):
-                break
+            found = Path(snapshot_download(name, allow_patterns=[glob.escape(file) for file in files]))
     return found
 
 
-def _download(name: str, revision: str | None) -> str:
-    from huggingface_hub import errors, snapshot_download
+def _is_small(path: str, size: int, inside: str) -> bool:
+    place = PurePosixPath(path)
+    at_the_top = str(place.parent) == (inside or ".")
+    if place.name.endswith(".index.json"):
+        return at_the_top and size <= SMALL_SIZE
+    return at_the_top and place.name.endswith(SMALL) and size <= SMALL_SIZE and not is_weights(place.name)
 
-    unwanted = [f"*{suffix}" for suffix in WEIGHT_SUFFIXES if suffix not in _WANTED]
-    unwanted += [f"{folder}/*" for folder in WEIGHT_FOLDERS]
-    page = f"https://huggingface.co/{name}"
-    try:
-        folder = snapshot_download(name, revision=revision, ignore_patterns=unwanted)
-        if not any(Path(folder).glob("*.safetensors")):  # older models have nothing else
-            archives = [pattern for pattern in unwanted if pattern != "*.bin"]
-            folder = snapshot_download(name, revision=revision, ignore_patterns=archives)
-    except errors.GatedRepoError as error:
-        raise ModelError(f"{name} is gated.", f"Accept its terms at {page}, then log in: `hf auth login`.") from error
-    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
-        raise ModelError(
-            f"There is no folder {name} here and no such model on the hub.",
-            "Check the spelling; a private model needs `hf auth login`.",
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise ModelError(f"{name} has no revision '{revision}'.", f"See {page}/commits for those it has.") from error
-    except Exception as error:  # whatever the network raises
-        why = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
-        raise ModelError(
-            f"There is no folder {name} here, and the hub could not be asked for it: {why}.",
-            "Go online, or give the path of a model folder.",
-        ) from error
-    if not any(file.name.endswith(WEIGHT_SUFFIXES) for file in Path(folder).rglob("*")):
-        raise ModelError(
-            f"There are no weights of {name}: the hub has none, or its cache here has only other files.",
-            "Check the spelling; go online once if they are to be downloaded.",
-        )
-    return folder
+
+def _bar(advance: Callable[[int], None]) -> Any:
+    """Return a class that stands for tqdm in a download and tells `advance` of every whole megabyte."""
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    class Megabytes(tqdm):  # type: ignore[misc]
+        def __init__(self, *given: Any, **options: Any) -> None:
+            super().__init__(*given, **{**options, "disable": True})
+            self.told, self.seen = 0, int(options.get("initial") or 0)
+            self._tell()
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self.seen += int(n or 0)
+            self._tell()
+            return None
+
+        def _tell(self) -> None:
+            if (whole := self.seen // MB) > self.told:
+                advance(whole - self.told)
+                self.told = whole
+
+    return Megabytes

@@ -25,6 +25,15 @@ def is_weights(name: str) -> bool:
     return file.endswith(WEIGHT_SUFFIXES) or any(folder in WEIGHT_FOLDERS for folder in folders)
 
 
+ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+"""What PEFT saves: beside a model's weights, its libraries would lay it over them."""
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a file belongs to an adapter that PEFT trained, by its name."""
+    return name in ADAPTERS
+
+
 def split_others(root: Path, chosen: Collection[str | None]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the rest of a model folder as (files that travel with the weights, unedited twins to leave out).
 
@@ -35,7 +44,7 @@ def split_others(root: Path, chosen: Collection[str | None]) -> tuple[tuple[str,
     for name in _walk(root, "", frozenset()):
         if name in chosen:
             continue
-        if not is_weights(name):
+        if not is_weights(name) and not is_adapter(name):
             others.append(name)
             continue
         parts = PurePosixPath(name).parts

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -65,6 +65,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+Read = Callable[[int, int], bytes]
+"""`read(start, stop)` gives these bytes of a file, wherever it lies."""
+
+
 def read_header(path: Path, file: str) -> dict[str, TensorInfo]:
     """Read the header of `path`, called `file` in messages and in the returned infos; no tensor is read.
 
@@ -74,19 +78,40 @@ def read_header(path: Path, file: str) -> dict[str, TensorInfo]:
     try:
         length = path.stat().st_size
         with path.open("rb") as stream:
-            head = stream.read(8)
-            count = int.from_bytes(head, "little")
-            if len(head) < 8 or not 2 <= count <= min(HEADER_LIMIT, length - 8):
-                raise ValueError(f"{length:,} bytes that do not start with a header")
-            header = json.loads(stream.read(count), object_pairs_hook=_unique)
+
+            def read(start: int, stop: int) -> bytes:
+                stream.seek(start)
+                return stream.read(stop - start)
+
+            return parse_header(read, length, file, str(path))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}.", "Check the file and its permissions.") from error
+
+
+def parse_header(read: Read, length: int, file: str, called: str) -> dict[str, TensorInfo]:
+    """Return what the header of a safetensors file says, read by its first 8 bytes and then by its own length.
+
+    Args:
+        read: gives bytes of the file.
+        length: of the whole file, in bytes.
+        file: what the returned infos call it.
+        called: what messages call it.
+
+    Raises:
+        ModelError: it is no safetensors file, or is shorter or longer than its header says.
+    """
+    try:
+        head = read(0, min(8, length))
+        count = int.from_bytes(head, "little")
+        if len(head) < 8 or not 2 <= count <= min(HEADER_LIMIT, length - 8):
+            raise ValueError(f"{length:,} bytes that do not start with a header")
+        header = json.loads(read(8, 8 + count), object_pairs_hook=_unique)
         header.pop("__metadata__", None)
         infos = [_info(key, entry, file, 8 + count) for key, entry in header.items()]
         _check_layout(infos, 8 + count, length)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}.", "Check the file and its permissions.") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
-            f"{path} is not a whole safetensors file: {error}.",
+            f"{called} is not a whole safetensors file: {error}.",
             "Download or copy it again; a torch archive or another format has to be converted first.",
         ) from error
     return {info.key: info for info in infos}

@@ -10,142 +10,224 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from editkit.errors import ModelError
-from editkit.files.model_folder import ARCHIVE_SUFFIXES, INDEX
-from editkit.files.shard import TensorInfo, read_header
+from editkit.files.model_folder import ARCHIVE_SUFFIXES, INDEX, is_adapter
+from editkit.files.shard import TensorInfo
+from editkit.files.source import ModelFolder
+from editkit.files.weight_names import OPEN_CLIP, TRANSFORMERS, WeightNames
 
-TRANSFORMERS = ("model.safetensors", "model.safetensors.index.json")
-OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_model.safetensors.index.json")
 ZIP, PICKLES = b"PK\x03\x04", (b"\x80\x02", b"\x80\x04")
-CONVERT = "`editkit edit --model ... --save DIR` converts such a checkpoint once: use the folder it writes."
+TRAINING = ("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "rng_state.pth")
+"""What trainers leave beside a model's weights."""
+CONVERT = "Name the model as `editkit edit` does (its folder, open_clip:NAME@PATH): an archive is then converted once."
 
 
 @dataclass(frozen=True)
 class WeightSet:
-    """One set of weights in a folder: its shards, its index (if it has one), and every tensor's place."""
+    """One set of weights in a folder: its files, its index (if it has one), and every tensor's place."""
 
     files: tuple[str, ...]
     tensors: dict[str, TensorInfo]
+    """By key; empty where the files are archives, which are not looked into."""
     index: str | None = None
+    archives: bool = False
 
 
-def find_weights(root: Path, holding: Collection[str]) -> WeightSet:
-    """Return the weights that transformers or open_clip would load, or another set if only that has all of `holding`.
+def library_weights(folder: ModelFolder, names: WeightNames) -> WeightSet:
+    """Return the weights that a library would load: one file before shards, safetensors before archives.
 
-    The folder's config says which library comes first; of one library's names the single file comes before the shards.
+    Where there are none of its names, the only weights that are there are taken, whatever they are called.
 
     Raises:
-        ModelError: no safetensors weights, or several sets of which none is the obvious one, or a damaged set.
+        ModelError: there are none of these names; says what there is instead. Or a damaged set.
     """
-    ranked, others = _candidates(root)
+    there = folder.names()
+    for name in names.all():
+        if name in there:
+            return _open_set(folder, name)
+    others = _without_shards(folder, _candidates(folder, names)[1]) or sorted(filter(_is_model_archive, there))
+    if len(others) == 1:
+        return _open_set(folder, others[0])
+    raise _without(folder, names)
+
+
+def find_weights(folder: ModelFolder, holding: Collection[str], first: WeightNames | None = None) -> WeightSet:
+    """Return the weights that a library would load, or another set of the folder if only that has all of `holding`.
+
+    Args:
+        holding: keys of tensors.
+        first: of the library that comes first; None: the folder's config says whether that is open_clip.
+
+    Raises:
+        ModelError: no weights, or several sets of which none is the obvious one, or a damaged set.
+    """
+    ranked, others = _candidates(folder, first)
     if not ranked:
-        others = _without_shards(root, others)
+        others = _without_shards(folder, others)
     if not ranked and not others:
-        _refuse_without_weights(root)
-    sets = [_open_set(root, ranked[0] if ranked else others[0])] if ranked or len(others) == 1 else []
+        return _only_archives(folder, first)
+    sets = [_open_set(folder, ranked[0] if ranked else others[0])] if ranked or len(others) == 1 else []
     if sets and set(holding) <= set(sets[0].tensors):
         return sets[0]
-    fitting = _fitting(root, [*ranked[1:], *others], set(holding)) if holding else []
-    if fitting and (len(fitting) == 1 or set(fitting[0].files) <= {*TRANSFORMERS, *OPEN_CLIP}):
+    fitting = _fitting(folder, [*ranked[1:], *others], set(holding)) if holding else []
+    known = {*TRANSFORMERS.all(), *OPEN_CLIP.all()}
+    if fitting and (len(fitting) == 1 or set(fitting[0].files) <= known):
         return fitting[0]
     if not sets:
         raise ModelError(
-            f"{root} holds several sets of weights: {', '.join(others)}.", "Give the one you mean by its own path."
+            f"{folder.source} holds several sets of weights: {', '.join(others)}.",
+            "Give the one you mean by its own path.",
         )
     return sets[0]
 
 
-def named_weights(root: Path, files: Sequence[str]) -> WeightSet:
-    """Return the weights in the named files of `root`: shards, or one index.
+def named_weights(folder: ModelFolder, files: Sequence[str]) -> WeightSet:
+    """Return the weights in the named files of a folder: shards, or one index.
 
     Raises:
         ModelError: a file is missing or damaged, or two of them hold the same tensor.
     """
-    return _open_index(root, files[0]) if files[0].endswith(INDEX) else _open_shards(root, tuple(files))
+    return _open_index(folder, files[0]) if files[0].endswith(INDEX) else _open_shards(folder, tuple(files))
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is a torch archive, even where its name does not say so: its first bytes do, zip or pickle."""
+    with path.open("rb") as stream:
+        magic = stream.read(4)
+    return path.name.endswith(ARCHIVE_SUFFIXES) or magic == ZIP or magic[:2] in PICKLES
 
 
 def refuse_archive(path: Path) -> None:
-    """Raise ModelError for a torch archive, even where its name does not say so: its first bytes do, zip or pickle."""
-    with path.open("rb") as stream:
-        magic = stream.read(4)
-    if path.name.endswith(ARCHIVE_SUFFIXES) or magic == ZIP or magic[:2] in PICKLES:
-        raise ModelError(f"{path} is a torch archive; this command reads safetensors only.", CONVERT)
+    """Raise ModelError for a torch archive."""
+    if is_archive(path):
+        raise ModelError(f"{path} is a torch archive, and safetensors are wanted here.", CONVERT)
 
 
-def _candidates(root: Path) -> tuple[list[str], list[str]]:
+def _candidates(folder: ModelFolder, first: WeightNames | None) -> tuple[list[str], list[str]]:
     """Return (names that the libraries load, best first; all other safetensors files and indexes)."""
-    names = sorted(entry.name for entry in root.iterdir() if entry.name.endswith((".safetensors", INDEX)))
-    only_open_clip = (root / "open_clip_config.json").exists() and not (root / "config.json").exists()
-    order = (*OPEN_CLIP, *TRANSFORMERS) if only_open_clip else (*TRANSFORMERS, *OPEN_CLIP)
-    return [name for name in order if name in names], [name for name in names if name not in order]
+    there = folder.names()
+    found = sorted(name for name in there if name.endswith((".safetensors", INDEX)) and not is_adapter(name))
+    only_open_clip = "open_clip_config.json" in there and "config.json" not in there
+    best = first or (OPEN_CLIP if only_open_clip else TRANSFORMERS)
+    libraries = [best, *(library for library in (TRANSFORMERS, OPEN_CLIP) if library != best)]
+    order = [name for library in libraries for name in (library.safetensors, library.index)]
+    return [name for name in order if name in found], [name for name in found if name not in order]
 
 
-def _without_shards(root: Path, names: list[str]) -> list[str]:
+def _without_shards(folder: ModelFolder, names: list[str]) -> list[str]:
     """Drop the files that an index among `names` lists: on their own they are not a set of weights."""
-    shards = {shard for name in names if name.endswith(INDEX) for shard in _weight_map(root, name).values()}
+    shards = {shard for name in names if name.endswith(INDEX) for shard in _weight_map(folder, name).values()}
     return [name for name in names if name not in shards]
 
 
-def _refuse_without_weights(root: Path) -> None:
-    archives = sorted(entry.name for entry in root.iterdir() if entry.name.endswith(ARCHIVE_SUFFIXES))
-    if archives:
-        raise ModelError(f"{root} holds only a torch archive, {archives[0]}; this command reads safetensors.", CONVERT)
-    raise ModelError(f"{root} holds no safetensors weights.", "Give the folder or the file that does.")
+def _only_archives(folder: ModelFolder, first: WeightNames | None) -> WeightSet:
+    """Return the archives that a library would load.
+
+    Raises:
+        ModelError: there are none either.
+    """
+    there = folder.names()
+    for names in filter(None, (first, TRANSFORMERS, OPEN_CLIP)):
+        for name in (names.archive, names.archive_index):
+            if name in there:
+                return _open_set(folder, name)
+    raise _without(folder, first or TRANSFORMERS)
 
 
-def _fitting(root: Path, names: list[str], holding: set[str]) -> list[WeightSet]:
+def _is_model_archive(name: str) -> bool:
+    return name.endswith(ARCHIVE_SUFFIXES) and not is_adapter(name) and name not in TRAINING
+
+
+def _without(folder: ModelFolder, names: WeightNames) -> ModelError:
+    """Return the error for a folder without the weights that are looked for."""
+    weights = (".safetensors", *ARCHIVE_SUFFIXES)
+    instead = sorted(name for name in folder.names() if name.endswith(weights) and name not in TRAINING)
+    adapters = [name for name in instead if is_adapter(name)]
+    problem = f"There are no weights of {folder.source}: neither {names.safetensors} nor {names.archive} is there"
+    if folder.is_partial:
+        return ModelError(f"{problem} in the hub's cache.", "Go online once, so that they are downloaded.")
+    if adapters:
+        return ModelError(
+            f"{problem}, only {adapters[0]}, an adapter that belongs to another model.",
+            "Merge it into that model (`merge_and_unload`), save the result, and give its folder.",
+        )
+    if instead:
+        more = f" and {len(instead) - 3} more" if len(instead) > 3 else ""
+        return ModelError(
+            f"{problem}, only {', '.join(instead[:3])}{more}.",
+            f"If one of them is the whole model, copy or link it as {names.safetensors} (or {names.archive}).",
+        )
+    return ModelError(f"{problem}.", "Give the folder or the file that holds them.")
+
+
+def _fitting(folder: ModelFolder, names: list[str], holding: set[str]) -> list[WeightSet]:
     found = []
     for name in names:
         with suppress(ModelError):  # a broken set of weights that nobody asked for is no reason to fail
-            weights = _open_set(root, name)
+            weights = _open_set(folder, name)
             if holding <= set(weights.tensors):
                 found.append(weights)
     return found
 
 
-def _open_set(root: Path, name: str) -> WeightSet:
-    return _open_index(root, name) if name.endswith(INDEX) else _open_shards(root, (name,))
+def _open_set(folder: ModelFolder, name: str) -> WeightSet:
+    if name.endswith(INDEX):
+        return _open_index(folder, name)
+    if name.endswith(".safetensors"):
+        return _open_shards(folder, (name,))
+    if not name.endswith(".index.json"):
+        return WeightSet((name,), {}, archives=True)
+    shards = tuple(sorted(set(_weight_map(folder, name).values())))
+    _require(folder, name, shards)
+    return WeightSet(shards, {}, name, archives=True)
 
 
-def _open_shards(root: Path, files: tuple[str, ...]) -> WeightSet:
+def _open_shards(folder: ModelFolder, files: tuple[str, ...]) -> WeightSet:
     tensors: dict[str, TensorInfo] = {}
     for file in files:
-        for key, info in read_header(root / file, file).items():
+        for key, info in folder.header(file).items():
             if key in tensors:
                 raise ModelError(
-                    f"Tensor '{key}' is both in {tensors[key].file} and in {file} of {root}.",
+                    f"Tensor '{key}' is both in {tensors[key].file} and in {file} of {folder.source}.",
                     "Remove the copy that is not used, or save the model again.",
                 )
             tensors[key] = info
     return WeightSet(files, tensors)
 
 
-def _open_index(root: Path, name: str) -> WeightSet:
+def _open_index(folder: ModelFolder, name: str) -> WeightSet:
     """Open the shards an index names, and check that each tensor lies where the index says."""
-    places = _weight_map(root, name)
+    places = _weight_map(folder, name)
     shards = tuple(sorted(set(places.values())))
-    for shard in shards:
-        if not (root / shard).is_file():
-            raise ModelError(f"{root / name} names {shard}, which is missing.", "Download or copy that shard too.")
-    tensors = _open_shards(root, shards).tensors
+    _require(folder, name, shards)
+    tensors = _open_shards(folder, shards).tensors
     for key, shard in places.items():
         if key not in tensors or tensors[key].file != shard:
             raise ModelError(
-                f"{root / name} says that '{key}' is in {shard}, but it is not.",
+                f"{folder.root / name} says that '{key}' is in {shard}, but it is not.",
                 "The index belongs to other shards: copy index and shards together.",
             )
     return WeightSet(shards, tensors, name)
 
 
-def _weight_map(root: Path, name: str) -> dict[str, str]:
+def _require(folder: ModelFolder, index: str, shards: Sequence[str]) -> None:
+    for shard in shards:
+        if not folder.holds(shard):
+            raise ModelError(
+                f"{folder.root / index} names {shard}, which is missing.", "Download or copy that shard too."
+            )
+
+
+def _weight_map(folder: ModelFolder, name: str) -> dict[str, str]:
+    path = folder.root / name
     try:
-        content: Any = json.loads((root / name).read_text(encoding="utf-8"))
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
         places: dict[str, str] = content["weight_map"]
         if not places:
             raise ValueError("its weight_map is empty")
         for shard in places.values():
-            path = PurePosixPath(shard)
-            if path.is_absolute() or ".." in path.parts or "\\" in shard:
+            inside = PurePosixPath(shard)
+            if inside.is_absolute() or ".." in inside.parts or "\\" in shard:
                 raise ValueError(f"it names {shard}, which is outside the folder")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(f"{root / name} is not an index of shards: {error}.", "Download or copy it again.") from error
+        raise ModelError(f"{path} is not an index of shards: {error}.", "Download or copy it again.") from error
     return places

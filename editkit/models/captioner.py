@@ -15,9 +15,10 @@ from editkit.components.protocols import Captioner, CaptioningAdapter
 from editkit.components.specs import AdapterSpec
 from editkit.errors import ModelError
 from editkit.models.compute import Compute, resolve_device
-from editkit.models.find import find_adapter
+from editkit.models.find import find_adapter, with_weights
 from editkit.models.memory import free_on_oom
 from editkit.models.site_tensors import require_finite_weight
+from editkit.progress import silent
 
 
 def load_captioner(
@@ -47,7 +48,7 @@ def load_captioner(
         )
     adapter = cast(CaptioningAdapter, host.adapter(spec))
     place = resolve_device(compute.device)
-    files = adapter.open(str(model))
+    files = with_weights(adapter.open(str(model)), silent)
     captioner: Captioner = free_on_oom(
         partial(adapter.load_captioner, files, device=place, dtype=compute.dtype, device_map=device_map)
     )

@@ -155,7 +155,7 @@ def load(
         EditkitError: model, device, dtype or a patch cannot be used.
     """
     compute = validate_options(Compute, {"device": device, "dtype": dtype}, "load")
-    adapter, files = open_model(str(model), host or default_host())
+    adapter, files = open_model(str(model), host or default_host(), silent)
     sites = adapter.sites(files)
     present = towers_of(sites)
     wanted = present if towers is None else tuple(dict.fromkeys(towers))

@@ -16,6 +16,7 @@ from editkit.files.checkpoint import Checkpoint
 from editkit.models.find import open_model
 from editkit.models.site_tensors import weight_of
 from editkit.models.whole import shapes_of
+from editkit.progress import Stage
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -37,13 +38,16 @@ class OtherCheckpoint:
         return weight_of(to_tensor(self.checkpoint.read(key), self.checkpoint.info(key).dtype, key), site)
 
 
-def same_architecture(source: str, files: ModelFiles, host: Host) -> OtherCheckpoint:
+def same_architecture(source: str, files: ModelFiles, host: Host, stage: Stage | None = None) -> OtherCheckpoint:
     """Open a checkpoint whose floating tensors are, by key and shape, those of `files`.
+
+    Args:
+        stage: given, its weights are brought to this disk. None: only headers are read.
 
     Raises:
         ModelError: it cannot be opened, or they are not.
     """
-    _, other = open_model(source, host)
+    _, other = open_model(source, host, stage)
     mine, theirs = shapes_of(files.checkpoint), shapes_of(other.checkpoint)
     if differing := _differing(mine, theirs):
         raise ModelError(
@@ -53,7 +57,9 @@ def same_architecture(source: str, files: ModelFiles, host: Host) -> OtherCheckp
     return OtherCheckpoint(other.checkpoint, {key: key for key in files.checkpoint.tensors})
 
 
-def same_tower(source: str, tower: Tower, adapter: Adapter, files: ModelFiles, host: Host) -> OtherCheckpoint:
+def same_tower(
+    source: str, tower: Tower, adapter: Adapter, files: ModelFiles, host: Host, stage: Stage | None = None
+) -> OtherCheckpoint:
     """Open a model whose tower is that of `files`, however the two checkpoints wrap it and whatever else they hold.
 
     Tensors are matched by the names that `Adapter.tensors` gives. What only one of the two models has besides (by the
@@ -62,7 +68,7 @@ def same_tower(source: str, tower: Tower, adapter: Adapter, files: ModelFiles, h
     Raises:
         ModelError: it cannot be opened, has no such tower, or one with other tensors.
     """
-    other_adapter, other = open_model(source, host)
+    other_adapter, other = open_model(source, host, stage)
     has_it = tower in towers_of(other_adapter.sites(other))
     names = adapter.tensors(files, tower), other_adapter.tensors(other, tower) if has_it else {}
     mine, theirs = _named(names[0], files.checkpoint), _named(names[1], other.checkpoint)

@@ -15,30 +15,6 @@ if TYPE_CHECKING:
     from editkit.files.checkpoint import TensorInfo
 
 
-def local_folder(source: str) -> Path:
-    """Return the folder of a model: an existing one as it is, a hub id downloaded to the hub's cache.
-
-    Raises:
-        ModelError: there is no such folder and no such hub id.
-    """
-    path = Path(source).expanduser()
-    if path.is_file():
-        raise ModelError(
-            f"{source} is one file, which does not say what architecture its tensors belong to.",
-            f"Name the folder that holds its config.json, or write open_clip:NAME@{source}",
-        )
-    if path.is_dir():
-        return path
-    from editkit.files.hub import resolve
-
-    folder = resolve(source)
-    if not folder.is_dir():
-        raise ModelError(
-            f"There is no model folder {source}.", "Give a folder, a hub id org/name, or open_clip:NAME/TAG."
-        )
-    return folder
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object of a model folder.
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from editkit.errors import ModelError, PatchError
-from editkit.files import hub
 from editkit.files.checkpoint import Checkpoint, over_tensors
 from editkit.files.outputs import new_folder
 from editkit.files.shard import Bits, TensorInfo, hash_bits, read_bits, read_header, write_shard
+from editkit.files.weights import open_any_weights
 from editkit.patch.change import Change
 from editkit.patch.record_file import CARD, FORMAT, RECORD, TENSORS, damaged, file_facts, read_record
 from editkit.patch.rewrite import Applied, Rewrite, rewrite, verify
@@ -154,7 +154,7 @@ class Patch:
         verify(self._forward(), checkpoint, allow_other_tensors=False)
 
     def _open(self, model: str | Path | Checkpoint) -> Checkpoint:
-        return model if isinstance(model, Checkpoint) else Checkpoint.open(hub.resolve(model), holding=self.changes)
+        return model if isinstance(model, Checkpoint) else open_any_weights(model, self.changes).here()
 
     def _forward(self) -> Rewrite:
         return Rewrite("apply", self.changes, self._digests("before"), self._digests("after"), *self._rest())

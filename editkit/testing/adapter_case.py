@@ -18,10 +18,11 @@ from editkit.components.host import Host
 from editkit.components.protocols import Adapter, Model, ModelFiles
 from editkit.components.site import Site, Tower, match_targets, towers_of
 from editkit.files.bits import to_bits, to_tensor
-from editkit.models.find import find_adapter
+from editkit.models.find import find_adapter, with_weights
 from editkit.models.site_tensors import outputs_of, weight_of
 from editkit.patch.change import Change
 from editkit.patch.patch import Patch
+from editkit.progress import silent
 from editkit.testing.contract import require
 
 Embed = Callable[[Tower, Sequence[Any]], Tensor]
@@ -45,7 +46,7 @@ class Case:
 
     @cached_property
     def files(self) -> ModelFiles:
-        return self.adapter.open(self.source)
+        return with_weights(self.adapter.open(self.source), silent)
 
     @cached_property
     def sites(self) -> list[Site]:

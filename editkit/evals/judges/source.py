@@ -8,7 +8,8 @@ from typing import Any
 
 from editkit.errors import ModelError, one_line
 from editkit.files.checkpoint import Checkpoint
-from editkit.files.hub import resolve
+from editkit.files.source import model_folder
+from editkit.files.weights import open_any_weights
 from editkit.libraries import library
 
 
@@ -19,25 +20,29 @@ class Source:
         self.name = name
 
     @cached_property
-    def folder(self) -> Path:
-        """Where the model lies.
+    def checkpoint(self) -> Checkpoint:
+        """Its weights, on this disk and in safetensors.
 
         Raises:
-            ModelError: there is no such folder and no such hub id.
+            ModelError: there is no such folder and no such hub id, or it is no folder of a model.
         """
-        folder = resolve(self.name)
-        if not (folder / "config.json").is_file():
+        if not model_folder(self.name).holds("config.json"):
             raise ModelError(
                 f"{self.name} is no folder of a model: it has no config.json.", "Give a model folder or a hub id."
             )
-        return folder
+        return open_any_weights(self.name).here()
+
+    @property
+    def folder(self) -> Path:
+        """Where the model lies."""
+        return self.checkpoint.root
 
     @cached_property
     def revision(self) -> str:
         """`name@commit` of a hub model, else the folder's name and a digest of its weights."""
-        if self.folder.parent.name == "snapshots":  # the hub's cache names the folder after the commit
-            return f"{self.name.partition('@')[0]}@{self.folder.name}"
-        return f"{self.folder.resolve().name} {Checkpoint.open(self.folder).identity()[:16]}"
+        if commit := model_folder(self.name).commit:
+            return f"{self.name.partition('@')[0]}@{commit}"
+        return f"{Path(self.name).expanduser().resolve().name} {self.checkpoint.identity()[:16]}"
 
     def load(self, auto_class: str, **options: Any) -> Any:
         """Return what a class of transformers, such as AutoTokenizer, makes of the folder.

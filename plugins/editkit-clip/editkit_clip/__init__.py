@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from editkit.plugin import AdapterSpec, hookimpl
+from editkit.plugin import OPEN_CLIP, AdapterSpec, hookimpl
 
 REFERENCE = "Learning Transferable Visual Models From Natural Language Supervision, ICML 2021"
 
@@ -27,5 +27,6 @@ def editkit_adapters() -> list[AdapterSpec]:
             reference=REFERENCE,
             prefixes=("open_clip",),
             files=("open_clip_config.json",),
+            weights=OPEN_CLIP,
         ),
     ]

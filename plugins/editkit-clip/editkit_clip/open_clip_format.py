@@ -5,27 +5,32 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from editkit.plugin import (
+    OPEN_CLIP,
     TOWERS,
-    Checkpoint,
     ModelError,
     ModelFiles,
+    ModelFolder,
     Site,
     Tower,
-    converted_file,
-    converted_folder,
     did_you_mean,
+    hub_id,
     library_errors,
-    local_folder,
+    model_folder,
+    open_file,
+    open_weights,
     read_json,
+    read_tensors,
     settings_digest,
 )
 from editkit_clip.open_clip_model import LoadedOpenClip
+from editkit_clip.open_clip_tags import open_tag, tag_settings
 from editkit_clip.open_clip_text import CONFIG, TOKENIZER_FILES, make_tokenizer, named_tokenizer
 from editkit_clip.open_clip_towers import tower_sites
 
@@ -36,44 +41,56 @@ class OpenClip:
     loaded: type[LoadedOpenClip] = LoadedOpenClip
 
     def open(self, source: str) -> ModelFiles:
-        """Resolve `open_clip:NAME/TAG`, `open_clip:NAME@PATH` or a folder with `open_clip_config.json`.
+        """Resolve `open_clip:NAME/TAG`, `open_clip:NAME@PATH`, a folder with `open_clip_config.json` or a hub id.
 
         Raises:
             ModelError: no such architecture, tag or file.
         """
-        import open_clip
+        named = source.removeprefix("open_clip:")
+        name, _, given = named.partition("@")
+        if Path(named).expanduser().is_dir() or named == source or (hub_id(named) and not _is_tag(named)):
+            return self._open_folder(source, model_folder(named))
+        if given:
+            return self._open_file(source, name, Path(given).expanduser())
+        name, _, tag = named.partition("/")
+        return self._open_tag(source, name, tag)
 
-        name = source.removeprefix("open_clip:")
-        preprocess: dict[str, Any] = {}
-        if "@" in name and not Path(name).exists():
-            name, _, given = name.partition("@")
-            weights = Path(given).expanduser()
-            if not weights.is_file():
-                raise ModelError(
-                    f"There is no checkpoint file {given}.", "Give open_clip:NAME@PATH with an existing file."
-                )
-            preprocess = _published_settings(name)
-        elif Path(name).is_dir() or "open_clip:" not in source:
-            return _open_folder(source, local_folder(name))
-        else:
-            name, _, tag = name.partition("/")
-            weights, preprocess = _pretrained(name, tag)
-        config = open_clip.get_model_config(name)
-        if config is None:
-            known = open_clip.list_models()
+    def _open_folder(self, source: str, folder: ModelFolder) -> ModelFiles:
+        config = _folder_config(source, folder)
+        preprocess = _preprocess_settings(config.get("preprocess_cfg", {}), config["model_cfg"])
+        settings = {"model_cfg": config["model_cfg"], "preprocess_cfg": preprocess}
+        checkpoint = open_weights(folder, OPEN_CLIP, partial(self._outline, settings["model_cfg"]))
+        digest = settings_digest(folder.root, (CONFIG, *TOKENIZER_FILES))
+        return ModelFiles(source, checkpoint, settings, "open_clip", digest, commit=folder.commit, notes=folder.notes())
+
+    def _open_file(self, source: str, name: str, weights: Path) -> ModelFiles:
+        if not weights.is_file():
             raise ModelError(
-                f"open_clip has no architecture '{name}'.{did_you_mean(name, known)}",
-                "List them with python -c 'import open_clip; print(open_clip.list_models())'",
+                f"There is no checkpoint file {weights}.", "Give open_clip:NAME@PATH with an existing file."
             )
-        if preprocess.get("quick_gelu"):
-            config = {**config, "quick_gelu": True}
-        if weights.suffix != ".safetensors":
-            weights = converted_file(weights)
-        settings = {"model_cfg": config, "preprocess_cfg": _preprocess_settings(preprocess, config)}
-        digest = json.dumps([settings, named_tokenizer(config)], sort_keys=True)
-        unusual = "@" in source and settings["preprocess_cfg"] != _preprocess_settings({}, config)
+        config, published = _architecture(name), _published_settings(name)
+        settings = {"model_cfg": config, "preprocess_cfg": _preprocess_settings(published, config)}
+        unusual = settings["preprocess_cfg"] != _preprocess_settings({}, config)
         notes = (f"images are prepared as for the published weights of {name}",) if unusual else ()
-        return ModelFiles(source, Checkpoint.open(weights), settings, "open_clip", digest, notes=notes)
+        checkpoint = open_file(weights, partial(self._outline, config))
+        return ModelFiles(source, checkpoint, settings, "open_clip", _lone_digest(settings), notes=notes)
+
+    def _open_tag(self, source: str, name: str, tag: str) -> ModelFiles:
+        published = tag_settings(name, tag)
+        config = _architecture(name)
+        if published.get("quick_gelu"):
+            config = {**config, "quick_gelu": True}
+        settings = {"model_cfg": config, "preprocess_cfg": _preprocess_settings(published, config)}
+        checkpoint, commit = open_tag(name, tag, published, partial(self._outline, config))
+        return ModelFiles(source, checkpoint, settings, "open_clip", _lone_digest(settings), commit=commit)
+
+    def _outline(self, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of an architecture's tensors by key, without weights."""
+        built = deepcopy(dict(config))
+        built["vision_cfg"]["timm_model_pretrained"] = False
+        with torch.device("meta"):
+            module = self.build(built)
+        return {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
 
     def sites(self, files: ModelFiles) -> list[Site]:
         """List the linear maps of both towers.
@@ -98,16 +115,13 @@ class OpenClip:
     def load(self, files: ModelFiles, *, device: str, dtype: str, towers: Sequence[Tower]) -> LoadedOpenClip:
         """Build the architecture and fill it from the safetensors file, every tensor matched."""
         from open_clip.transform import PreprocessCfg, image_transform_v2
-        from safetensors.torch import load_file
 
         tokenizer = make_tokenizer(files) if "text" in towers else None  # first: its absence is known at once
         config = deepcopy(files.config["model_cfg"])
         config["vision_cfg"]["timm_model_pretrained"] = False  # else timm downloads weights that are then replaced
         with library_errors(f"The open_clip model {files.source} cannot be loaded"):
             module = self.build(config)
-            tensors: dict[str, Any] = {}
-            for name in files.checkpoint.files:
-                tensors |= load_file(files.checkpoint.root / name)
+            tensors: dict[str, Any] = read_tensors(files.checkpoint)
             tensors.pop("text.transformer.embeddings.position_ids", None)
             missing, unexpected = module.load_state_dict(_with_logits_of(module, tensors), strict=False)
             _refuse_mismatch(files.source, missing, unexpected)
@@ -136,15 +150,47 @@ class OpenClip:
             make_tokenizer(files).save_pretrained(folder)
 
 
-def _open_folder(source: str, folder: Path) -> ModelFiles:
-    folder = converted_folder(folder, "open_clip_pytorch_model*.bin", "open_clip_model.safetensors")
-    config = read_json(folder / CONFIG)
+def _is_tag(named: str) -> bool:
+    """Whether NAME/TAG is meant for open_clip's own weights, since it knows one of the two, and no model of the hub."""
+    import open_clip
+
+    name, _, tag = named.partition("/")
+    return name in open_clip.list_models() or any(tag == known for _, known in open_clip.list_pretrained())
+
+
+def _architecture(name: str) -> dict[str, Any]:
+    """Return the `model_cfg` of an architecture.
+
+    Raises:
+        ModelError: open_clip has none of the name; names the closest.
+    """
+    import open_clip
+
+    config: dict[str, Any] | None = open_clip.get_model_config(name)
+    if config is None:
+        known = open_clip.list_models()
+        raise ModelError(
+            f"open_clip has no architecture '{name}'.{did_you_mean(name, known)}",
+            "List them with python -c 'import open_clip; print(open_clip.list_models())'",
+        )
+    return config
+
+
+def _lone_digest(settings: Mapping[str, Any]) -> str:
+    """Return what decides how the inputs of a checkpoint without a folder become tensors."""
+    return json.dumps([settings, named_tokenizer(settings["model_cfg"])], sort_keys=True)
+
+
+def _folder_config(source: str, folder: ModelFolder) -> dict[str, Any]:
+    if not folder.holds(CONFIG):
+        raise ModelError(
+            f"{source} is no folder of open_clip's: it has no {CONFIG}.",
+            "Give its path or hub id alone, without open_clip:, if it is of another library's format.",
+        )
+    config = read_json(folder.root / CONFIG)
     if "model_cfg" not in config:
-        raise ModelError(f"{folder / CONFIG} has no model_cfg.", "Check the folder, or download it again.")
-    preprocess = _preprocess_settings(config.get("preprocess_cfg", {}), config["model_cfg"])
-    settings = {"model_cfg": config["model_cfg"], "preprocess_cfg": preprocess}
-    digest = settings_digest(folder, (CONFIG, *TOKENIZER_FILES))
-    return ModelFiles(source, Checkpoint.open(folder), settings, "open_clip", digest)
+        raise ModelError(f"{folder.root / CONFIG} has no model_cfg.", "Check the folder, or download it again.")
+    return config
 
 
 def _preprocess_settings(given: Mapping[str, Any], model_cfg: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,30 +210,6 @@ def _published_settings(name: str) -> dict[str, Any]:
     known = [get_pretrained_cfg(name, tag) for tag in list_pretrained_tags_by_model(name)]
     keys = ("mean", "std", "interpolation", "resize_mode")
     return {key: known[0].get(key) for key in keys if known and all(one.get(key) == known[0].get(key) for one in known)}
-
-
-def _pretrained(name: str, tag: str) -> tuple[Path, dict[str, Any]]:
-    """Return the downloaded weights of a tag and its preprocessing settings."""
-    import open_clip
-    from open_clip.pretrained import download_pretrained, get_pretrained_cfg, list_pretrained_tags_by_model
-
-    settings = get_pretrained_cfg(name, tag) if tag else None
-    if not settings:
-        tags = list_pretrained_tags_by_model(name)
-        known = tags or open_clip.list_models()
-        raise ModelError(
-            f"open_clip has no weights '{name}/{tag}'.{did_you_mean(tag if tags else name, known)}",
-            f"Tags of {name}: {', '.join(tags)}." if tags else "Write open_clip:NAME/TAG or open_clip:NAME@PATH.",
-        )
-    try:
-        return Path(download_pretrained(settings)), dict(settings)
-    except Exception as error:  # whatever the network raises
-        raise ModelError(
-            f"The weights open_clip:{name}/{tag} cannot be downloaded: {type(error).__name__}: {error}".partition("\n")[
-                0
-            ],
-            "Go online, or give a file: open_clip:NAME@PATH",
-        ) from error
 
 
 def _with_logits_of(module: Any, tensors: dict[str, Any]) -> dict[str, Any]:

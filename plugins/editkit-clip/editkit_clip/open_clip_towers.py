@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from editkit.plugin import ModelError, ModelFiles, Role, Site, Tower, promised
-from editkit_timm.architecture import vit_names
+from editkit_timm.architecture import vit_shapes
 from editkit_timm.vit_sites import vit_sites
 
 BLOCKS: Mapping[Tower, tuple[str, ...]] = {
@@ -36,7 +36,7 @@ def tower_sites(files: ModelFiles, tower: Tower) -> list[Site]:
     """
     timm_name = _settings(files, tower).get("timm_model_name")
     if tower == "vision" and timm_name:
-        vit_names(files.source, timm_name, {"num_classes": 0})
+        vit_shapes(files.source, timm_name, {"num_classes": 0})
         trunk = {key: info for key, info in files.checkpoint.tensors.items() if key.startswith(TRUNK)}
         found = vit_sites(files.source, trunk, TRUNK)
     else:

@@ -1,4 +1,4 @@
-"""What CLIP's formats share: padding, the token mask, configs, and the check that all tensors were there."""
+"""What CLIP's formats share: padding, the token mask and configs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editkit.plugin import ModelError, Tower
+from editkit.plugin import Tower
 
 
 def pad(ids: Sequence[Sequence[int]], padding: int, length: int | None = None) -> Tensor:
@@ -24,21 +24,6 @@ def first_end_mask(ids: Tensor, end: int) -> Tensor:
     """
     ends_before = (ids == end).cumsum(dim=1) - (ids == end).long()
     return ends_before == 0
-
-
-def refuse_lacking(source: str, info: Mapping[str, Any]) -> None:
-    """Check what `from_pretrained` says of its loading: it fills lacking tensors with noise and goes on.
-
-    Raises:
-        ModelError: the checkpoint lacks tensors of the model, or has them in another shape.
-    """
-    lacking = sorted(map(str, info["missing_keys"] or info["mismatched_keys"]))
-    if lacking:
-        raise ModelError(
-            f"{source} lacks {len(lacking)} of its model's tensors, or has them in another shape: "
-            f"{', '.join(lacking[:3])} ...",
-            "Check that config.json and the weights belong together, or download the model again.",
-        )
 
 
 def tower_config(config: Mapping[str, Any], tower: Tower) -> dict[str, Any]:

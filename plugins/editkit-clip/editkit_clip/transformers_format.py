@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from editkit.plugin import (
-    Checkpoint,
+    TRANSFORMERS,
     ModelFiles,
     Role,
     Site,
     Tower,
-    converted_folder,
+    fill_architecture,
     library_errors,
-    local_folder,
+    model_folder,
+    open_weights,
+    outline,
     promised,
     read_json,
+    saved_dtype,
 )
 from editkit_clip.base_model import Part, digest_of, find_parts, notes_on
-from editkit_clip.processing import first_end_mask, pad, refuse_lacking, tower_config
+from editkit_clip.processing import first_end_mask, pad, tower_config
 
 LAYERS: Mapping[Tower, str] = {"text": "text_model.encoder.layers", "vision": "vision_model.encoder.layers"}
 MODULES: Mapping[Role, str] = {
@@ -42,10 +46,21 @@ class TransformersClip:
 
     def open(self, source: str) -> ModelFiles:
         """Resolve a folder or hub id; read headers and configuration only."""
-        folder = converted_folder(local_folder(source), "pytorch_model*.bin", "model.safetensors")
-        config = read_json(folder / "config.json")
-        checkpoint, parts = Checkpoint.open(folder), find_parts(source, folder, config)
-        return ModelFiles(source, checkpoint, config, "clip", digest_of(*parts), notes=notes_on(*parts))
+        from transformers import CLIPModel
+
+        folder = model_folder(source)
+        config = read_json(folder.root / "config.json")
+        checkpoint = open_weights(folder, TRANSFORMERS, partial(outline, CLIPModel, config), saved_dtype(config))
+        parts = find_parts(source, folder.root, config)
+        return ModelFiles(
+            source,
+            checkpoint,
+            config,
+            "clip",
+            digest_of(*parts),
+            commit=folder.commit,
+            notes=(*folder.notes(), *notes_on(*parts)),
+        )
 
     def sites(self, files: ModelFiles) -> list[Site]:
         """List every linear map of both towers."""
@@ -75,10 +90,8 @@ class TransformersClip:
         parts = {tower: part for tower, part in zip(kinds, _parts(files), strict=True) if tower in towers}
         places = {tower: part.place for tower, part in parts.items()}  # before the weights are read: one may be missing
         with library_errors(f"The CLIP model {files.source} cannot be loaded"):
-            model, info = _architecture(towers).from_pretrained(
-                files.checkpoint.root, dtype=getattr(torch, dtype), output_loading_info=True
-            )
-            refuse_lacking(files.source, info)
+            lacking = [f"{tower}_model." for tower in LAYERS if tower not in towers]
+            model = fill_architecture(_architecture(towers), files, dtype=dtype, without=lacking)
             made = {  # the config is the model's: a base's folder has none
                 tower: kinds[tower].from_pretrained(place, config=model.config) for tower, place in places.items()
             }
@@ -105,8 +118,6 @@ def _architecture(towers: Sequence[Tower]) -> Any:
         return CLIPModel
 
     class OneTower(CLIPModel):  # type: ignore[misc]
-        _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [rf"^{name}\." for name in lacking]
-
         def __init__(self, config: Any) -> None:
             super().__init__(config)  # by `from_pretrained` without memory for the weights
             for name in lacking:

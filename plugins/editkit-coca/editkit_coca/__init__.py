@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from editkit.plugin import AdapterSpec, hookimpl
+from editkit.plugin import OPEN_CLIP, AdapterSpec, hookimpl
 
 EDITKIT_API = 1
 
@@ -17,6 +17,7 @@ def editkit_adapters() -> list[AdapterSpec]:
             target="editkit_coca.adapter:CoCa",
             reference="CoCa: Contrastive Captioners are Image-Text Foundation Models, TMLR 2022",
             files=("open_clip_config.json",),
+            weights=OPEN_CLIP,
             keys=("model_cfg.multimodal_cfg",),
             patterns=("open_clip:coca_*",),
             captions=True,

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from editkit.plugin import (
-    Checkpoint,
+    TRANSFORMERS,
     ModelError,
     ModelFiles,
     Role,
     Site,
     Tower,
-    converted_folder,
     library_errors,
-    local_folder,
+    model_folder,
+    open_weights,
+    outline,
     read_json,
+    saved_dtype,
     settings_digest,
 )
-from editkit_llava.architecture import drops_first_token, feature_layers, language_depth, part_type
+from editkit_llava.architecture import (
+    drops_first_token,
+    feature_layers,
+    language_depth,
+    part_type,
+    whole_architecture,
+)
 from editkit_llava.model import LoadedLlava
 from editkit_llava.names import architecture_names, checkpoint_keys, published_name
 from editkit_llava.processing import require_vocabulary
@@ -62,12 +71,21 @@ class Llava:
         Raises:
             ModelError: there is no such model, or its vision tower is of an unknown kind.
         """
-        folder = converted_folder(local_folder(source), "pytorch_model*.bin", "model.safetensors")
-        config = read_json(folder / "config.json")
+        folder = model_folder(source)
+        config = read_json(folder.root / "config.json")
         feature_layers(config)
         notes = () if language_depth(config) else (_vision_only(config),)
-        digest = settings_digest(folder)
-        return ModelFiles(source, Checkpoint.open(folder), config, "llava", digest, no_joint_space=APART, notes=notes)
+        checkpoint = open_weights(folder, TRANSFORMERS, partial(_outline, config), saved_dtype(config))
+        return ModelFiles(
+            source,
+            checkpoint,
+            config,
+            "llava",
+            settings_digest(folder.root),
+            no_joint_space=APART,
+            commit=folder.commit,
+            notes=(*folder.notes(), *notes),
+        )
 
     def sites(self, files: ModelFiles) -> list[Site]:
         """List the linear maps of the language model, of the vision blocks that it reads, and of the projector.
@@ -153,6 +171,10 @@ def _site(files: ModelFiles, keys: Mapping[str, str], tower: Tower, layer: int, 
     key = keys[f"{module}.weight"]
     rows, columns = files.checkpoint.tensors[key].shape
     return Site(tower, layer, role, module, key, (rows, columns), bias=keys.get(f"{module}.bias"))
+
+
+def _outline(config: Mapping[str, Any]) -> Mapping[str, tuple[int, ...]]:
+    return outline(whole_architecture(config), config)
 
 
 def _vision_only(config: Mapping[str, Any]) -> str:

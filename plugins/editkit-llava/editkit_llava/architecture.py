@@ -59,3 +59,11 @@ def feature_layers(config: Mapping[str, Any]) -> tuple[int, ...]:
 def drops_first_token(config: Mapping[str, Any]) -> bool:
     """Whether the language model is not shown the vision tower's first token (CLS)."""
     return str(config.get("vision_feature_select_strategy", "default")) == "default"
+
+
+def whole_architecture(config: Mapping[str, Any]) -> Any:
+    """Return the class of transformers that holds the whole model, by the config's `model_type`."""
+    from transformers import LlavaForConditionalGeneration, LlavaNextForConditionalGeneration
+
+    is_next = config.get("model_type") == "llava_next"
+    return LlavaNextForConditionalGeneration if is_next else LlavaForConditionalGeneration

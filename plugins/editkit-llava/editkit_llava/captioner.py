@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from editkit.plugin import ModelError, ModelFiles, library_errors
-from editkit_llava.architecture import drops_first_token, part_type
+from editkit_llava.architecture import drops_first_token, part_type, whole_architecture
 from editkit_llava.names import live_name, published_name
 from editkit_llava.processing import require_vocabulary
 
@@ -101,11 +101,9 @@ def load_captioner(files: ModelFiles, *, device: str, dtype: str, device_map: An
     Raises:
         ModelError: a tensor, the tokenizer or the image processor is missing, or does not fit the configuration.
     """
-    from transformers import AutoProcessor, LlavaForConditionalGeneration, LlavaNextForConditionalGeneration
+    from transformers import AutoProcessor
 
-    folder = files.checkpoint.root
-    is_next = files.config.get("model_type") == "llava_next"
-    family = LlavaNextForConditionalGeneration if is_next else LlavaForConditionalGeneration
+    folder, family = files.checkpoint.root, whole_architecture(files.config)
     with library_errors(f"The LLaVA model {files.source} cannot be loaded"):
         require_vocabulary(files.source, folder)
         processor = AutoProcessor.from_pretrained(folder)

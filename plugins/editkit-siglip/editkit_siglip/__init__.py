@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from editkit.plugin import AdapterSpec, hookimpl
+from editkit.plugin import OPEN_CLIP, AdapterSpec, hookimpl
 
 REFERENCE = "Sigmoid Loss for Language Image Pre-Training, ICCV 2023; SigLIP 2, arXiv:2502.14786"
 
@@ -27,6 +27,7 @@ def editkit_adapters() -> list[AdapterSpec]:
             reference=REFERENCE,
             patterns=("open_clip:*SigLIP*",),
             files=("open_clip_config.json",),
+            weights=OPEN_CLIP,
             keys=("model_cfg.init_logit_bias",),
         ),
     ]

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from editkit.plugin import (
-    Checkpoint,
+    TRANSFORMERS,
     ModelError,
     ModelFiles,
     Role,
     Site,
     Tower,
-    converted_folder,
+    fill_architecture,
     library_errors,
-    local_folder,
+    model_folder,
+    open_weights,
+    outline,
     promised,
     read_json,
+    saved_dtype,
     settings_digest,
 )
-from editkit_clip.processing import refuse_lacking, tower_config
+from editkit_clip.processing import tower_config
 from editkit_clip.transformers_format import LAYERS, MODULES
 from editkit_siglip.transformers_model import LoadedSiglip
 
@@ -40,9 +43,12 @@ class TransformersSiglip:
 
     def open(self, source: str) -> ModelFiles:
         """Resolve a folder or hub id; read headers and configuration only."""
-        folder = converted_folder(local_folder(source), "pytorch_model*.bin", "model.safetensors")
-        config = read_json(folder / "config.json")
-        return ModelFiles(source, Checkpoint.open(folder), config, "siglip", settings_digest(folder))
+        folder = model_folder(source)
+        config = read_json(folder.root / "config.json")
+        shapes = partial(outline, _architecture(config), config)
+        checkpoint = open_weights(folder, TRANSFORMERS, shapes, saved_dtype(config))
+        digest = settings_digest(folder.root)
+        return ModelFiles(source, checkpoint, config, "siglip", digest, commit=folder.commit, notes=folder.notes())
 
     def sites(self, files: ModelFiles) -> list[Site]:
         """List every linear map of both towers: the blocks', and those of the heads that pool.
@@ -72,7 +78,7 @@ class TransformersSiglip:
 
     def load(self, files: ModelFiles, *, device: str, dtype: str, towers: Sequence[Tower]) -> LoadedSiglip:
         """Load the model in evaluation mode, with only the towers asked for kept in memory."""
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoTokenizer
         from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
         folder = files.checkpoint.root
@@ -82,8 +88,7 @@ class TransformersSiglip:
                 "Copy the tokenizer files of the model it was trained from into the folder.",
             )
         with library_errors(f"The SigLIP model {files.source} cannot be loaded"):
-            model, info = AutoModel.from_pretrained(folder, dtype=getattr(torch, dtype), output_loading_info=True)
-            refuse_lacking(files.source, info)
+            model = fill_architecture(_architecture(files.config), files, dtype=dtype)
             tokenizer = AutoTokenizer.from_pretrained(folder) if "text" in towers else None
             processor = AutoImageProcessor.from_pretrained(folder) if "vision" in towers else None
         if "text" not in towers:
@@ -94,6 +99,13 @@ class TransformersSiglip:
 
     def save_beside(self, files: ModelFiles, folder: Path) -> None:
         """Write nothing: a transformers folder is whole as it is."""
+
+
+def _architecture(config: Mapping[str, Any]) -> Any:
+    """Return the class of transformers, by the config's `model_type`."""
+    from transformers import Siglip2Model, SiglipModel
+
+    return Siglip2Model if config.get("model_type") == "siglip2" else SiglipModel
 
 
 def _pooling_sites(files: ModelFiles) -> list[Site]:

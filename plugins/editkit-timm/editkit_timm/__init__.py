@@ -19,5 +19,6 @@ def editkit_adapters() -> list[AdapterSpec]:
             prefixes=("timm",),
             files=("config.json",),
             keys=("architecture", "pretrained_cfg"),
+            towers=("vision",),
         )
     ]

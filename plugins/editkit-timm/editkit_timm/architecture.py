@@ -1,4 +1,4 @@
-"""What a timm architecture is, found out without weights: its tensors' names, and that it is a VisionTransformer."""
+"""What a timm architecture is, found out without weights: its tensors' shapes, and that it is a VisionTransformer."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from timm.models.vision_transformer import VisionTransformer
 from editkit.plugin import ModelError, did_you_mean
 
 
-def vit_names(source: str, architecture: str, arguments: Mapping[str, Any]) -> frozenset[str]:
-    """Return the names of a vision transformer's tensors.
+def vit_shapes(source: str, architecture: str, arguments: Mapping[str, Any]) -> Mapping[str, tuple[int, ...]]:
+    """Return the shapes of a vision transformer's tensors by name.
 
     Args:
         source: what the model is called, for errors.
@@ -27,7 +27,7 @@ def vit_names(source: str, architecture: str, arguments: Mapping[str, Any]) -> f
     """
     require_known(source, architecture)
     try:
-        kind, names = _outline(architecture, json.dumps(dict(arguments), sort_keys=True))
+        kind, shapes = _outline(architecture, json.dumps(dict(arguments), sort_keys=True))
     except Exception as error:  # an architecture raises what it likes of arguments
         raise ModelError(
             f"{source} cannot be built as timm's '{architecture}': {type(error).__name__}: "
@@ -39,7 +39,7 @@ def vit_names(source: str, architecture: str, arguments: Mapping[str, Any]) -> f
             f"{source} is timm's '{architecture}', a {kind.__name__}, whose maps this adapter does not know.",
             "Of timm it edits vision transformers: vit_*, deit_* and others of the class VisionTransformer.",
         )
-    return names
+    return shapes
 
 
 def require_known(source: str, architecture: str) -> None:
@@ -58,7 +58,7 @@ def require_known(source: str, architecture: str) -> None:
 
 
 @cache
-def _outline(architecture: str, arguments: str) -> tuple[type, frozenset[str]]:
+def _outline(architecture: str, arguments: str) -> tuple[type, Mapping[str, tuple[int, ...]]]:
     with torch.device("meta"):  # shapes only: no memory, no time
         module = timm.create_model(architecture, pretrained=False, **json.loads(arguments))
-    return type(module), frozenset(module.state_dict())
+    return type(module), {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from safetensors.torch import load_file
 
 from editkit.plugin import (
+    TRANSFORMERS,
     Checkpoint,
     ModelError,
     ModelFiles,
     Site,
     Tower,
-    converted_file,
-    converted_folder,
     library_errors,
-    local_folder,
+    model_folder,
+    open_file,
+    open_weights,
     read_json,
+    read_tensors,
 )
-from editkit_timm.architecture import require_known, vit_names
+from editkit_timm.architecture import require_known, vit_shapes
 from editkit_timm.timm_model import LoadedTimm
 from editkit_timm.vit_sites import vit_sites
 
@@ -43,14 +46,16 @@ class TimmEncoder:
         name = source.removeprefix("timm:")
         if name != source and not Path(name).expanduser().is_dir():
             return _open_file(source, name)
-        folder = converted_folder(local_folder(name), "pytorch_model*.bin", "model.safetensors")
-        config = read_json(folder / CONFIG)
+        folder = model_folder(name)
+        config = read_json(folder.root / CONFIG)
         if not isinstance(config.get("pretrained_cfg"), dict) or not isinstance(config.get("architecture"), str):
             raise ModelError(
-                f"{folder / CONFIG} names no architecture of timm with its pretrained_cfg.",
+                f"{folder.root / CONFIG} names no architecture of timm with its pretrained_cfg.",
                 "Check the folder, or download it again.",
             )
-        return _files(source, Checkpoint.open(folder), config)
+        shapes = partial(vit_shapes, source, config["architecture"], _arguments(config))
+        files = _files(source, open_weights(folder, TRANSFORMERS, shapes), config)
+        return replace(files, commit=folder.commit, notes=folder.notes())
 
     def sites(self, files: ModelFiles) -> list[Site]:
         """List every linear map from the first block to the pooled features; the classifier behind them is none.
@@ -69,7 +74,7 @@ class TimmEncoder:
         """Return the tensors that the pooled features are computed from: all that the architecture has but its head."""
         if tower == "text":
             return {}
-        names = vit_names(files.source, files.config["architecture"], _arguments(files.config))
+        names = vit_shapes(files.source, files.config["architecture"], _arguments(files.config))
         return {key: key for key in files.checkpoint.tensors if key in names and not key.startswith("head")}
 
     def load(self, files: ModelFiles, *, device: str, dtype: str, towers: Sequence[Tower]) -> LoadedTimm:
@@ -82,10 +87,7 @@ class TimmEncoder:
             raise ModelError(f"{files.source} has no text tower to load: {NO_TEXT}.", "Ask for the vision tower alone.")
         with library_errors(f"The timm model {files.source} cannot be loaded"):
             module = _built(files)
-            tensors: dict[str, Any] = {}
-            for name in files.checkpoint.files:
-                tensors |= load_file(files.checkpoint.root / name)
-            _fill(files.source, module, tensors)
+            _fill(files.source, module, read_tensors(files.checkpoint))
         module = module.to(device=device, dtype=getattr(torch, dtype)).eval().requires_grad_(requires_grad=False)
         return LoadedTimm(module, towers)
 
@@ -115,14 +117,11 @@ def _open_file(source: str, name: str) -> ModelFiles:
             f"timm {timm.__version__} knows no weights '{name}', so not how images are prepared for them.",
             f"Write timm:{architecture}@PATH, or one of: {', '.join(timm.list_pretrained(architecture + '.*')[:5])}",
         ) from error
-    checkpoint = Checkpoint.open(weights if weights.suffix == ".safetensors" else converted_file(weights))
+    config = {"architecture": architecture, "pretrained_cfg": known.to_dict(remove_source=True) if known else {}}
+    config = json.loads(json.dumps(config))
+    checkpoint = open_file(weights, partial(vit_shapes, source, architecture, _arguments(config)))
     head = checkpoint.tensors.get("head.weight")
-    config = {
-        "architecture": architecture,
-        "num_classes": head.shape[0] if head else 0,
-        "pretrained_cfg": known.to_dict(remove_source=True) if known else {},
-    }
-    return _files(source, checkpoint, json.loads(json.dumps(config)))
+    return _files(source, checkpoint, {**config, "num_classes": head.shape[0] if head else 0})
 
 
 def _files(source: str, checkpoint: Checkpoint, config: dict[str, Any]) -> ModelFiles:
