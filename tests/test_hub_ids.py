@@ -48,6 +48,6 @@ def test_a_hub_id_opens_from_the_cache_with_and_without_a_revision(tmp_path: Pat
         assert sum(site["site"].startswith("vision:mlp.out") for site in plan["sites"]) == layers
     assert ran[2:] == [(1, "")] * 3
     unknown, _, absent, _, without_weights, _ = errors.splitlines()  # two lines each
-    assert unknown.startswith(f"Error: There is no folder {SAFE}@v2 here, and it is not in the hub's cache")
-    assert absent.startswith("Error: There is no folder no/such here, and it is not in the hub's cache")
+    assert unknown.startswith(f"Error: There is no folder {SAFE}@v2 here, nor is it in the hub's cache")
+    assert absent.startswith("Error: There is no folder no/such here, nor is it in the hub's cache")
     assert without_weights.startswith(f"Error: The hub's cache here has only a part of {BASE}: there is no config.json")

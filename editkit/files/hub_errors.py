@@ -47,7 +47,7 @@ def refusal(error: Exception, name: str, revision: str = "") -> ModelError:
         return ModelError(f"{name} has no revision '{revision}'.", f"See {page}/commits for those it has.")
     if isinstance(error, errors.OfflineModeIsEnabled):
         return Unreachable(
-            f"There is no folder {spelt} here, it is not in the hub's cache, and HF_HUB_OFFLINE forbids asking the hub.",
+            f"There is no folder {spelt} here, nor is it in the hub's cache; HF_HUB_OFFLINE forbids asking the hub.",
             "Unset HF_HUB_OFFLINE to download it, or give the path of a model folder.",
             "HF_HUB_OFFLINE forbids asking the hub",
         )
