@@ -20,6 +20,7 @@ ABSENT = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN", "HUGGING_FACE_HU
 """What the tests' own process may have, and a visitor must not."""
 RUN = """
 import sys
+{first}
 import editkit.cli
 for line in {lines}:
     code = editkit.cli.main(line)
@@ -30,7 +31,12 @@ for line in {lines}:
 
 
 def on_the_hub(
-    hub: Hub | str, *commands: Sequence[object], cache: Path, token: str | None = None, **variables: str
+    hub: Hub | str,
+    *commands: Sequence[object],
+    cache: Path,
+    token: str | None = None,
+    first: str = "",
+    **variables: str,
 ) -> list[Ran]:
     """Run editkit's commands one after another in one new process.
 
@@ -38,13 +44,13 @@ def on_the_hub(
         hub: the hub, or any address in its place.
         cache: a folder of the hub's cache, and, in `own`, editkit's; whoever passes it again finds what was downloaded.
         token: the visitor's; None: nobody is logged in.
+        first: Python code to run before them; it can import what tests can.
         variables: more of the environment, such as HF_HUB_OFFLINE="1".
     """
     lines = [[str(part) for part in command] for command in commands]
     env = surroundings(hub, cache, token) | variables
-    ran = subprocess.run(
-        [sys.executable, "-c", RUN.format(lines=lines)], capture_output=True, text=True, check=False, env=env
-    )
+    code = RUN.format(first=first, lines=lines)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env)
     *parts, _ = ran.stdout.split("\0")
     *errors, rest = ran.stderr.split("\0")
     assert ran.returncode == 0, rest
@@ -79,5 +85,6 @@ def surroundings(hub: Hub | str, cache: Path, token: str | None = None) -> dict[
         "HF_HUB_DISABLE_UPDATE_CHECK": "1",
         "EDITKIT_CACHE_DIR": str(cache / "own"),
         "NO_PROXY": "127.0.0.1",
+        "PYTHONPATH": os.pathsep.join([env.get("PYTHONPATH", ""), str(Path(__file__).parent)]).strip(os.pathsep),
     }
     return {**env, **own, **({"HF_TOKEN": token} if token else {})}
