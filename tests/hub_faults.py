@@ -60,7 +60,11 @@ def error(status: int, message: str, code: str | None = None, **headers: str) ->
 
 
 def down(status: int = 503) -> Answer:
-    """The hub, or a proxy before it, has trouble of its own."""
+    """The hub, or a proxy before it, has trouble of its own.
+
+    huggingface_hub gives up at once on a description. On a tree, or a file that it does not have yet, it tries again
+    for 23 seconds: let a fault of `?*` happen a few `times`.
+    """
     return error(status, {500: "Internal Error", 503: "Service Unavailable"}.get(status, "Bad Gateway"))
 
 

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 import hub_answers as answers
 from hub_contents import Files, Kind, Repository
@@ -159,7 +159,7 @@ def serving() -> Iterator[Hub]:
             form = parse_qs(self.rfile.read(length).decode())
             token = self.headers.get("Authorization", "").removeprefix("Bearer ") or None
             place: Any = "hub" if self.server is servers[0] else "cdn"
-            request = Request(place, self.command, urlsplit(path).path, token, self.headers.get("Range"))
+            request = Request(place, self.command, path, token, self.headers.get("Range"))
             answer = hub.answer(request, parse_qs(query, keep_blank_values=True), form)
             is_content = answer.status in (200, 206) and bool(request.file)
             fault = hub.fault(request, sends_content=is_content and self.command == "GET")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -36,7 +36,7 @@ def on_the_hub(
     cache: Path,
     token: str | None = None,
     first: str = "",
-    **variables: str,
+    variables: Mapping[str, str] | None = None,
 ) -> list[Ran]:
     """Run editkit's commands one after another in one new process.
 
@@ -45,10 +45,10 @@ def on_the_hub(
         cache: a folder of the hub's cache, and, in `own`, editkit's; whoever passes it again finds what was downloaded.
         token: the visitor's; None: nobody is logged in.
         first: Python code to run before them; it can import what tests can.
-        variables: more of the environment, such as HF_HUB_OFFLINE="1".
+        variables: more of the environment, such as {"HF_HUB_OFFLINE": "1"}.
     """
     lines = [[str(part) for part in command] for command in commands]
-    env = surroundings(hub, cache, token) | variables
+    env = {**surroundings(hub, cache, token), **(variables or {})}
     code = RUN.format(first=first, lines=lines)
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env)
     *parts, _ = ran.stdout.split("\0")

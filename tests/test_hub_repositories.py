@@ -10,6 +10,7 @@ import open_clip
 import pytest
 import timm
 import torch
+from command_line import as_error
 from hub_open_clip_repositories import repository_of, small_architectures
 from hub_repositories import DATA_SETS, MODELS, stock, write
 from hub_server import Hub, serving
@@ -121,19 +122,27 @@ def test_everything_can_be_had_from_the_hub(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_commands_open_models_from_the_hub_and_by_open_clips_tags(hub: Hub, tmp_path: Path) -> None:
-    sources = {"open_clip:ViT-B-32/laion2b_s34b_b79k": LAION, "open_clip:ViT-B-16/openai": TIMM[0]}
-    for source, repository in sources.items():
-        assert repository_of(*source.removeprefix("open_clip:").split("/")) == repository
-    stock(hub, tmp_path / "made", BASE, *sources.values())
+    tagged = "open_clip:ViT-B-32/laion2b_s34b_b79k"
+    stock(hub, tmp_path / "made", BASE, LAION)
     first = small_architectures(tmp_path / "small")
-    flags = ("--data", table(tmp_path / "data"), "--json")
-    commands = [("plan", "--model", source, *flags) for source in (BASE, *sources)]
-    for ran in on_the_hub(hub, *commands, cache=tmp_path / "cache", first=first):
+    flags = ("--data", table(tmp_path / "data", 2), "--json")
+    hub.tokens.add("hf_known")
+    commands = [("plan", "--model", source, *flags) for source in (BASE, tagged, "org/absent")]
+    *found, absent = on_the_hub(hub, *commands, cache=tmp_path / "cache", token="hf_known", first=first)
+    for ran in found:
         assert ran.code == 0, ran.err
-        blocks = [one["site"] for one in ran.json["sites"] if one["site"].startswith("text:mlp.out")]
-        assert len(blocks) == 2
+        blocks = [one["site"] for one in ran.json["sites"] if one["site"].startswith("vision:mlp.out")]
+        assert len(blocks) == 2, ran.json["sites"]
+    assert absent.out == "" and "org/absent" in as_error(absent)
+    assert [(one.token, one.status) for one in hub.asked("org/absent")][:1] == [("hf_known", 404)]
     assert hub.sent(LAION, "model.safetensors") == 0
     assert hub.sent(LAION, "open_clip_model.safetensors") > 0
+
+
+def test_tags_of_open_clip_name_repositories_that_are_here() -> None:
+    tags = {("ViT-B-16", "openai"), ("ViT-B-32", "openai"), ("ViT-B-32", "laion2b_s34b_b79k")}
+    tags |= {("coca_ViT-L-14", "mscoco_finetuned_laion2b_s13b_b90k"), ("ViT-B-16-SigLIP", "webli")}
+    assert {repository_of(name, tag) for name, tag in tags} <= set(MODELS)
 
 
 def test_a_data_set_of_pairs_is_read_by_the_library_that_reads_it(hub: Hub, tmp_path: Path) -> None:

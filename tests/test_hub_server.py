@@ -23,7 +23,7 @@ from huggingface_hub import (
     snapshot_download,
 )
 from huggingface_hub.utils import get_session, hf_raise_for_status
-from on_the_hub import on_the_hub, visiting
+from on_the_hub import visiting
 
 Call = Callable[..., Any]
 WEIGHTS = bytes(range(256)) * 40
@@ -325,13 +325,3 @@ def test_other_statuses_are_passed_on(ask: Call, model: Repository) -> None:
     model.faults = [Fault(error(451, "Unavailable For Legal Reasons"))]
     with pytest.raises(errors.HfHubHTTPError, match="451"):
         ask(info, model.name)
-
-
-# Commands of editkit
-
-
-def test_commands_run_against_the_hub_in_a_process_of_their_own(hub: Hub, tmp_path: Path) -> None:
-    first, second = on_the_hub(hub, ["plan", "--model", "org/absent"], ["--version"], cache=tmp_path, token="hf_nobody")
-    assert first.code == 1 and first.err.startswith("Error: ") and first.out == ""
-    assert second.code == 0 and second.err == "" and second.out
-    assert {one.token for one in hub.asked("org/absent")} == {"hf_nobody"}
