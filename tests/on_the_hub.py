@@ -1,0 +1,90 @@
+"""New processes whose hub is a test's: huggingface_hub reads `HF_ENDPOINT` as it is imported, and never again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Ran
+from hub_server import Hub
+
+ABSENT = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
+"""What the tests' own process may have, and a visitor must not."""
+RUN = """
+import sys
+{first}
+import editkit.cli
+for line in {lines}:
+    code = editkit.cli.main(line)
+    sys.stdout.flush()
+    print("", code, sep="\\0", end="\\0", flush=True)
+    print("\\0", end="", file=sys.stderr, flush=True)
+"""
+
+
+def on_the_hub(
+    hub: Hub | str,
+    *commands: Sequence[object],
+    cache: Path,
+    token: str | None = None,
+    first: str = "",
+    variables: Mapping[str, str] | None = None,
+) -> list[Ran]:
+    """Run editkit's commands one after another in one new process.
+
+    Args:
+        hub: the hub, or any address in its place.
+        cache: a folder of the hub's cache, and, in `own`, editkit's; whoever passes it again finds what was downloaded.
+        token: the visitor's; None: nobody is logged in.
+        first: Python code to run before them; it can import what tests can.
+        variables: more of the environment, such as {"HF_HUB_OFFLINE": "1"}.
+    """
+    lines = [[str(part) for part in command] for command in commands]
+    env = {**surroundings(hub, cache, token), **(variables or {})}
+    code = RUN.format(first=first, lines=lines)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env)
+    *parts, _ = ran.stdout.split("\0")
+    *errors, rest = ran.stderr.split("\0")
+    assert ran.returncode == 0, rest
+    return [Ran(int(code), *said) for code, *said in zip(parts[1::2], parts[::2], errors, strict=True)]
+
+
+@contextmanager
+def visiting(hub: Hub | str, cache: Path, token: str | None = None) -> Iterator[Callable[..., Any]]:
+    """Yield what calls a function in one new process and returns its value or raises its exception, both by pickle."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ABSENT:
+                patch.delenv(name, raising=False)
+            for name, value in surroundings(hub, cache, token).items():
+                patch.setenv(name, value)
+            pool.submit(os.getpid).result()  # the process starts now, with this environment
+
+        def call(function: Callable[..., Any], *args: Any, **keywords: Any) -> Any:
+            return pool.submit(function, *args, **keywords).result()
+
+        yield call
+
+
+def surroundings(hub: Hub | str, cache: Path, token: str | None = None) -> dict[str, str]:
+    """Return the environment of a visitor: nothing of the machine's own cache or login is in it."""
+    env = {name: value for name, value in os.environ.items() if name not in ABSENT}
+    own = {
+        "HF_ENDPOINT": hub if isinstance(hub, str) else hub.url,
+        "HF_HOME": str(cache / "home"),
+        "HF_HUB_CACHE": str(cache),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_UPDATE_CHECK": "1",
+        "EDITKIT_CACHE_DIR": str(cache / "own"),
+        "NO_PROXY": "127.0.0.1",
+        "PYTHONPATH": os.pathsep.join([env.get("PYTHONPATH", ""), str(Path(__file__).parent)]).strip(os.pathsep),
+    }
+    return {**env, **own, **({"HF_TOKEN": token} if token else {})}
