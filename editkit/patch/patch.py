@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from editkit.files.outputs import new_folder
 from editkit.files.shard import Bits, TensorInfo, hash_bits, read_bits, read_header, write_shard
 from editkit.files.weights import open_any_weights
 from editkit.patch.change import Change
+from editkit.patch.provenance import add_provenance, remove_provenance
 from editkit.patch.record_file import CARD, FORMAT, RECORD, TENSORS, damaged, file_facts, read_record
 from editkit.patch.rewrite import Applied, Rewrite, rewrite, verify
 from editkit.progress import Stage, silent
@@ -97,12 +99,12 @@ class Patch:
             columns += [(f"after:{key}", change.dtype, shape, change.after)]
             if change.index is not None:
                 columns += [(f"index:{key}", _INDEX_NAMES[change.index.itemsize], change.index.shape, change.index)]
-        with new_folder(_path(folder)) as partial:
-            write_shard(partial / TENSORS, columns, {"format": FORMAT})
-            (partial / CARD).write_text(card, encoding="utf-8")
-            record = {**self.record, "files": {TENSORS: file_facts(partial / TENSORS)}}
+        with new_folder(_path(folder)) as made:
+            write_shard(made / TENSORS, columns, {"format": FORMAT})
+            (made / CARD).write_text(card, encoding="utf-8")
+            record = {**self.record, "files": {TENSORS: file_facts(made / TENSORS)}}
             text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-            (partial / RECORD).write_text(text + "\n", encoding="utf-8")
+            (made / RECORD).write_text(text + "\n", encoding="utf-8")
 
     def apply(
         self,
@@ -113,7 +115,7 @@ class Patch:
         stage: Stage = silent,
         beside: Callable[[Path], None] | None = None,
     ) -> Applied:
-        """Write an edited copy of `model` to the new folder `output`.
+        """Write an edited copy of `model` to the new folder `output`, with a card that says what it is (EDITKIT.md).
 
         Everything is verified before anything is written; on any failure nothing is left behind.
 
@@ -129,9 +131,15 @@ class Patch:
             ModelError: the model cannot be read.
             OutputError: the output exists or cannot be written.
         """
+
+        def finish(folder: Path) -> None:
+            if beside is not None:
+                beside(folder)
+            add_provenance(folder, self.record, sum(change.count for change in self.changes.values()))
+
         checkpoint, place = self._open(model), _path(output)
         target = self._forward()
-        return rewrite(target, checkpoint, place, allow_other_tensors=allow_other_tensors, stage=stage, beside=beside)
+        return rewrite(target, checkpoint, place, allow_other_tensors=allow_other_tensors, stage=stage, beside=finish)
 
     def revert(
         self,
@@ -142,8 +150,10 @@ class Patch:
         stage: Stage = silent,
     ) -> Applied:
         """Write a copy of the edited `model` with the edit undone: `apply` with the columns swapped."""
-        checkpoint = self._open(model)
-        return rewrite(self._back(), checkpoint, _path(output), allow_other_tensors=allow_other_tensors, stage=stage)
+        checkpoint, place = self._open(model), _path(output)
+        beside = partial(remove_provenance, record=self.record)
+        target = self._back()
+        return rewrite(target, checkpoint, place, allow_other_tensors=allow_other_tensors, stage=stage, beside=beside)
 
     def require_base(self, checkpoint: Checkpoint) -> None:
         """Check that the patch was made from these very weights; writes nothing.

@@ -12,7 +12,7 @@ from torch import Tensor
 from editkit.plugin import ModelError, ModelFiles, fill_architecture, library_errors
 from editkit_llava.architecture import drops_first_token, part_type, whole_architecture
 from editkit_llava.names import live_name
-from editkit_llava.processing import require_vocabulary
+from editkit_llava.processing import require_fit, require_vocabulary
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -110,13 +110,15 @@ def load_captioner(files: ModelFiles, *, device: str, dtype: str, device_map: An
     offloaded = TemporaryDirectory(prefix="editkit-") if device_map else None
     with library_errors(f"The LLaVA model {files.source} cannot be loaded"):
         require_vocabulary(files.source, folder)
-        processor = AutoProcessor.from_pretrained(folder)
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+        config = family.config_class.from_dict(dict(files.config))
+        require_fit(files.source, config, processor.tokenizer, processor.image_processor)
         if processor.patch_size is None:  # folders that are older than these settings
             processor.patch_size = files.config["vision_config"]["patch_size"]
             processor.vision_feature_select_strategy = "default" if drops_first_token(files.config) else "full"
             processor.num_additional_image_tokens = int(part_type(files.config, "vision_config") == "clip_vision_model")
-        spread = {"device_map": device_map or device, "offload_folder": offloaded.name if offloaded else None}
-        module = fill_architecture(family, files, dtype=dtype, **spread)
+        place = offloaded.name if offloaded else None
+        module = fill_architecture(family, files, dtype=dtype, device_map=device_map or device, offload_folder=place)
         if (folder / GENERATION).is_file():
             module.generation_config = GenerationConfig.from_pretrained(folder)
     return LlavaCaptioner(module.eval().requires_grad_(requires_grad=False), processor, offloaded)

@@ -1,0 +1,52 @@
+"""Whether a tokenizer and an image processor of transformers fit the model; else it computes nonsense or fails late."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from PIL import Image
+
+from editkit.errors import ModelError
+
+SAMPLE = (97, 61)
+"""Width and height of the image that is tried: of no processor's own size, and no square."""
+
+
+def require_ids_fit(source: str, tokenizer: Any, rows: int, whose: str = "") -> None:
+    """Check that the text tower has an embedding for every id of its tokenizer.
+
+    Args:
+        source: the model.
+        rows: how many ids it embeds.
+        whose: the tokenizer is, if not the model's own.
+
+    Raises:
+        ModelError: names the highest id.
+    """
+    highest = max(tokenizer.get_vocab().values())
+    if highest >= rows:
+        raise ModelError(
+            f"The tokenizer of {whose or source} has ids up to {highest}; the text tower of {source} embeds {rows}.",
+            "Copy the tokenizer files of the model that these weights were trained from beside them.",
+        )
+
+
+def require_pixels_fit(source: str, processor: Any, size: int | tuple[int, int], whose: str = "") -> None:
+    """Check, by trying, that an image processor makes images of the size that the vision tower takes.
+
+    Args:
+        source: the model.
+        size: height and width in pixels, one number for both.
+        whose: the processor is, if not the model's own.
+
+    Raises:
+        ModelError: names both sizes.
+    """
+    height, width = (size, size) if isinstance(size, int) else size
+    made = processor(images=Image.new("RGB", SAMPLE), return_tensors="pt")["pixel_values"].shape[-2:]
+    if tuple(made) != (height, width):
+        raise ModelError(
+            f"The image processor of {whose or source} makes images of {made[1]} x {made[0]} pixels, but the vision "
+            f"tower of {source} takes {width} x {height}.",
+            "Set size and crop_size in preprocessor_config.json to those of the model, or copy the right file.",
+        )
