@@ -90,7 +90,7 @@ if TYPE_CHECKING:
     from editkit.methods.scorers.pairs import pair_scorer, saliency
     from editkit.methods.selectors.per_site import per_site, top
     from editkit.models.architecture import fill_architecture, outline, refuse_unknown, saved_dtype
-    from editkit.models.fit import require_ids_fit, require_pixels_fit
+    from editkit.models.fit import image_notes, require_ids_fit, require_pixels_fit
     from editkit.models.reading import promised, read_json, settings_digest
     from editkit.reports.schema import DataFacts, Row
 
@@ -186,6 +186,7 @@ __all__ = [
     "hookimpl",
     "hub_id",
     "ignore",
+    "image_notes",
     "labelled",
     "library_errors",
     "model_folder",
@@ -237,7 +238,7 @@ _HOMES = {
     "editkit.files.weights": "open_file open_weights",
     "editkit.libraries": "library_errors",
     "editkit.models.architecture": "fill_architecture outline refuse_unknown saved_dtype",
-    "editkit.models.fit": "require_ids_fit require_pixels_fit",
+    "editkit.models.fit": "image_notes require_ids_fit require_pixels_fit",
     "editkit.models.reading": "promised read_json settings_digest",
     "editkit.data.classes": "ClassSet Classes",
     "editkit.data.options": "ClassesOptions PairsOptions QueriesOptions VisuOptions",

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import done
 from hub_cache import into_cache
 from layouts import alter
 from llava_models import tiny_llava
-from models import PROCESSING, tiny_clip
+from models import PROCESSING, table, tiny_clip
 from open_clip_models import tiny_open_clip_siglip
 from siglip_models import tiny_naflex, tiny_siglip
 
@@ -122,6 +123,15 @@ def test_llava_and_its_captions(change: str, family: str, tmp_path: Path) -> Non
         resized(folder, {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}})
         said = "makes images of 32 x 32 pixels"
     assert said in refused(lambda: editkit.load_captioner(str(folder)))
+
+
+@pytest.mark.parametrize("tiny", [tiny_clip, tiny_siglip, tiny_llava])
+def test_images_that_are_not_normalised_are_pointed_out(tiny: Callable[[Path], object], tmp_path: Path) -> None:
+    tiny(tmp_path / "m")
+    said = "images are not normalised"
+    assert said not in done("plan", "--model", tmp_path / "m", "--data", table(tmp_path / "d")).err
+    resized(tmp_path / "m", {"do_normalize": False})
+    assert said in done("plan", "--model", tmp_path / "m", "--data", table(tmp_path / "d")).err
 
 
 # adapters

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from editkit.errors import ModelError
+from editkit.models.reading import read_json
 
 SAMPLE = (97, 61)
 """Width and height of the image that is tried: of no processor's own size, and no square."""
+IMAGE_SETTINGS = ("preprocessor_config.json", "processor_config.json")
 
 
 def require_ids_fit(source: str, tokenizer: Any, rows: int, whose: str = "") -> None:
@@ -50,3 +53,13 @@ def require_pixels_fit(source: str, processor: Any, size: int | tuple[int, int],
             f"tower of {source} takes {width} x {height}.",
             "Set size and crop_size in preprocessor_config.json to those of the model, or copy the right file.",
         )
+
+
+def image_notes(folder: Path) -> tuple[str, ...]:
+    """Return what the user should know of a folder's image processor: hardly a model was trained without a mean."""
+    for name in IMAGE_SETTINGS:
+        settings = read_json(folder / name) if (folder / name).is_file() else {}
+        own = settings.get("image_processor", settings)
+        if isinstance(own, dict) and own.get("do_normalize") is False:
+            return (f"images are not normalised: {name} says do_normalize false",)
+    return ()

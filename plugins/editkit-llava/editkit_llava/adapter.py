@@ -16,6 +16,7 @@ from editkit.plugin import (
     Role,
     Site,
     Tower,
+    image_notes,
     library_errors,
     model_folder,
     open_weights,
@@ -85,7 +86,7 @@ class Llava:
             settings_digest(folder.root),
             no_joint_space=APART,
             commit=folder.commit,
-            notes=(*folder.notes(), *notes),
+            notes=(*folder.notes(), *notes, *image_notes(folder.root)),
         )
 
     def sites(self, files: ModelFiles) -> list[Site]:

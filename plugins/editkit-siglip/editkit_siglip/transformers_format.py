@@ -15,6 +15,7 @@ from editkit.plugin import (
     Site,
     Tower,
     fill_architecture,
+    image_notes,
     library_errors,
     model_folder,
     open_weights,
@@ -49,8 +50,8 @@ class TransformersSiglip:
         config = read_json(folder.root / "config.json")
         shapes = partial(outline, _architecture(config), config)
         checkpoint = open_weights(folder, TRANSFORMERS, shapes, saved_dtype(config))
-        digest = settings_digest(folder.root)
-        return ModelFiles(source, checkpoint, config, "siglip", digest, commit=folder.commit, notes=folder.notes())
+        digest, notes = settings_digest(folder.root), (*folder.notes(), *image_notes(folder.root))
+        return ModelFiles(source, checkpoint, config, "siglip", digest, commit=folder.commit, notes=notes)
 
     def sites(self, files: ModelFiles) -> list[Site]:
         """List every linear map of both towers: the blocks', and those of the heads that pool.
