@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_line import done
 from layouts import REFUSED, WORKS
-from models import elements, images_of, tiny_clip
+from models import elements, images_of, table, tiny_clip
+from tiny_checkpoints import digests
 from torch import Tensor
 
 import editkit
@@ -37,10 +39,10 @@ def expected(plain: Path) -> Tensor:
     return scores(plain)
 
 
-def scores(source: str | Path) -> Tensor:
+def scores(source: str | Path, *patches: Path) -> Tensor:
     """What the model says of two images and two captions."""
     images = [images_of(element, "test")[0] for element in elements("test")[:2]]
-    return editkit.load(str(source)).scores(images, ["a dog in the park", "two people at a table"])
+    return editkit.load(str(source), patches=patches).scores(images, ["a dog in the park", "two people at a table"])
 
 
 def test_the_table_has_a_row_for_every_layout() -> None:
@@ -53,6 +55,28 @@ def test_a_layout_that_works_is_the_very_model(name: str, plain: Path, expected:
     folder = shutil.copytree(plain, tmp_path / "model")
     WORKS[name](folder)
     assert torch.equal(scores(folder), expected)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in WORKS if re.search("archive|adapter|other|variant|`module|Light", name)]
+)
+def test_an_edited_copy_is_the_edited_model_and_applying_writes_the_same(
+    name: str, plain: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(plain, tmp_path / "model")
+    WORKS[name](folder)
+    flags = ("--model", folder, "--data", table(tmp_path / "data", 2), "--workers", 0)
+    ran = done("edit", *flags, "-o", tmp_path / "patch", "--save", tmp_path / "saved")
+    done("apply", tmp_path / "patch", folder, "-o", tmp_path / "applied")
+    assert digests(tmp_path / "applied") == digests(tmp_path / "saved")
+    edited = scores(folder, tmp_path / "patch")
+    assert torch.equal(scores(tmp_path / "saved"), edited) and not torch.equal(edited, scores(plain))
+    for twin in ("adapter_model.safetensors", "pytorch_model.fp16.bin", "earlier.safetensors"):
+        if (folder / twin).exists():
+            assert twin in " ".join((ran.out + ran.err).split()) and not (tmp_path / "saved" / twin).exists()
+    done("revert", tmp_path / "patch", tmp_path / "saved", "-o", tmp_path / "restored")
+    assert torch.equal(scores(tmp_path / "restored"), scores(plain))
+    assert "Equal: all" in done("diff", folder, tmp_path / "restored").flat
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -89,7 +89,10 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     (like("unconfigured", "pipeline") / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
     (like("unconfigured", "lora") / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
     edit_json(like("one", "deeper") / "config.json", depth)
-    rewrite(like("one", "prefixed"), lambda held: {f"clip.{key}": tensor for key, tensor in held.items()})
+    rewrite(
+        like("one", "prefixed"),
+        lambda held: {f"clip.{key}": tensor for key, tensor in held.items()} | {"head": held["logit_scale"].clone()},
+    )
     rewrite(like("one", "foreign"), lambda held: {"encoder.dense.kernel": held["logit_scale"]})
     rewrite(like("one", "normless"), lambda held: held_without(held, "text_model.final_layer_norm.bias"))
 
@@ -122,7 +125,7 @@ CASES: list[tuple[str, str, tuple[str, ...]]] = [
     ("an index with a tensor that is nowhere", "{inventing}", ("says that 'no.such' is in", "but it is not")),
     ("more layers promised than there are", "{deeper}",
      (f"has no tensor text_model.encoder.layers.2.{Q}", f"the closest it has is text_model.encoder.layers.1.{Q}")),
-    ("keys behind a prefix", "{prefixed}",
+    ("most keys behind a prefix", "{prefixed}",
      (f"no tensor text_model.encoder.layers.0.{Q}", f"the closest it has is clip.text_model.encoder.layers.0.{Q}")),
     ("keys of something else", "{foreign}", (f"no tensor text_model.encoder.layers.0.{Q}", "nor any like it")),
     ("an unknown prefix", "tim_m:vit_base", ("models called tim_m:NAME", "Install the plugin")),

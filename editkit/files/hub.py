@@ -15,7 +15,7 @@ from typing import Any
 
 from editkit.errors import ModelError
 from editkit.files.hub_errors import Unreachable, broken_off, refusal
-from editkit.files.model_folder import is_weights
+from editkit.files.model_folder import ANY_INDEX, is_weights
 from editkit.progress import Stage, tell
 
 SMALL = (".json", ".txt", ".model", ".jinja", ".md", ".yaml", ".yml", ".gitattributes", "LICENSE", "NOTICE")
@@ -159,7 +159,7 @@ def fetch_files(name: str, files: Sequence[str], enough: Callable[[Path], bool])
 def _is_small(path: str, size: int, inside: str) -> bool:
     place = PurePosixPath(path)
     at_the_top = str(place.parent) == (inside or ".")
-    if place.name.endswith(".index.json"):
+    if place.name.endswith(".index.json") or ANY_INDEX.search(place.name):
         return at_the_top and size <= SMALL_SIZE
     return at_the_top and place.name.endswith(SMALL) and size <= SMALL_SIZE and not is_weights(place.name)
 

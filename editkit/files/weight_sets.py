@@ -64,7 +64,8 @@ def find_weights(folder: ModelFolder, holding: Collection[str], first: WeightNam
     found = _open_set(folder, names[0]) if names else None
     if found and not found.archives and set(holding) <= set(found.tensors):
         return found
-    fitting = _fitting(folder, [*ranked[1:], *others], set(holding)) if holding else []
+    unknown = found is not None and found.archives  # what a library's archive holds: it may well be what is asked for
+    fitting = _fitting(folder, ranked[1:] + ([] if unknown else others), set(holding)) if holding else []
     if fitting and (len(fitting) == 1 or set(fitting[0].files) <= {*TRANSFORMERS.all(), *OPEN_CLIP.all()}):
         return fitting[0]
     if found:
