@@ -1,4 +1,4 @@
-"""What a timm architecture is, found out without weights: its tensors' names, and that it is a VisionTransformer."""
+"""What a timm architecture is, found out without weights: its tensors' names, and that it is a vision transformer."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from typing import Any
 
 import timm
 import torch
+from timm.models.beit import Beit
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 
 from editkit.plugin import ModelError, did_you_mean
+
+TRANSFORMERS = (VisionTransformer, VisionTransformerRelPos, Eva, Beit)
+"""timm's classes of vision transformers whose blocks are alike: attention and MLP of linear maps, one width."""
 
 
 def vit_names(source: str, architecture: str, arguments: Mapping[str, Any]) -> frozenset[str]:
@@ -23,7 +29,7 @@ def vit_names(source: str, architecture: str, arguments: Mapping[str, Any]) -> f
         arguments: what it is built with beyond its name, as `timm.create_model` takes it.
 
     Raises:
-        ModelError: timm does not know the architecture, cannot build it so, or it is no VisionTransformer.
+        ModelError: timm does not know the architecture, cannot build it so, or it is of none of the classes above.
     """
     require_known(source, architecture)
     try:
@@ -34,10 +40,11 @@ def vit_names(source: str, architecture: str, arguments: Mapping[str, Any]) -> f
             f"{' '.join(str(error).split())[:200]}",
             "Check the architecture and the arguments in its config.json.",
         ) from error
-    if not issubclass(kind, VisionTransformer):
+    if not issubclass(kind, TRANSFORMERS):
         raise ModelError(
             f"{source} is timm's '{architecture}', a {kind.__name__}, whose maps this adapter does not know.",
-            "Of timm it edits vision transformers: vit_*, deit_* and others of the class VisionTransformer.",
+            "Of timm it edits vision transformers: vit_*, deit*, eva*, beit*, vitamin_* and others of the classes "
+            f"{', '.join(known.__name__ for known in TRANSFORMERS)}.",
         )
     return names
 
