@@ -147,7 +147,8 @@ def random_tensors(settings: dict[str, Any]) -> dict[str, Tensor]:
     """The state of a random model of an architecture."""
     torch.manual_seed(0)
     config = {name: value for name, value in settings.items() if name != "custom_text"}
-    model = perturbed((open_clip.CustomTextCLIP if settings.get("custom_text") else open_clip.CLIP)(**config))
+    custom = settings.get("custom_text") or "hf_model_name" in settings["text_cfg"]
+    model = perturbed((open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**config))
     with torch.no_grad():
         model.logit_scale.fill_(2.3)  # SigLIP's are about 4.7 and -16: here probabilities are far from 0
         if model.logit_bias is not None:
@@ -176,7 +177,7 @@ def t5_tokenizer(folder: Path) -> None:
     from transformers import T5Tokenizer
 
     tokenizer = T5Tokenizer(
-        vocab=list(_pieces()), eos_token="</s>", pad_token="</s>", unk_token="<unk>", extra_ids=0, model_max_length=64
+        vocab=list(pieces()), eos_token="</s>", pad_token="</s>", unk_token="<unk>", extra_ids=0, model_max_length=64
     )
     tokenizer.save_pretrained(folder)
 
@@ -185,7 +186,7 @@ def mt5_tokenizer(folder: Path, *, padding_side: str = "right") -> None:
     """Write a `T5Tokenizer` as google/mt5-base has it: padding 0, end of text 1."""
     from transformers import T5Tokenizer
 
-    T5Tokenizer(vocab=list(_pieces()), extra_ids=0, padding_side=padding_side).save_pretrained(folder)
+    T5Tokenizer(vocab=list(pieces()), extra_ids=0, padding_side=padding_side).save_pretrained(folder)
 
 
 def bert_tokenizer(folder: Path) -> None:
@@ -221,7 +222,8 @@ def _captions() -> list[str]:
 
 
 @cache
-def _pieces() -> tuple[tuple[str, float], ...]:
+def pieces() -> tuple[tuple[str, float], ...]:
+    """The vocabulary of a small unigram tokenizer, with the scores of its pieces."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.Unigram())

@@ -102,7 +102,8 @@ class OpenClip:
 
         tokenizer = make_tokenizer(files) if "text" in towers else None  # first: its absence is known at once
         config = deepcopy(files.config["model_cfg"])
-        config["vision_cfg"]["timm_model_pretrained"] = False  # else timm downloads weights that are then replaced
+        config["vision_cfg"]["timm_model_pretrained"] = False  # else weights are downloaded that are then replaced
+        config["text_cfg"]["hf_model_pretrained"] = False
         with library_errors(f"The open_clip model {files.source} cannot be loaded"):
             module = self.build(config)
             tensors: dict[str, Any] = {}
