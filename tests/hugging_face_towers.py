@@ -25,7 +25,9 @@ SMALL_BERT = {
 SMALL_MT5 = {"d_model": 32, "d_kv": 16, "d_ff": 48, "num_layers": 2, "num_heads": 2, "vocab_size": 600}
 SMALL_M2M = {
     "d_model": 32,
-    **{f"{side}_{what}": number for side in ("encoder", "decoder") for what, number in (("layers", 2), ("ffn_dim", 48))},
+    **{
+        f"{side}_{what}": number for side in ("encoder", "decoder") for what, number in (("layers", 2), ("ffn_dim", 48))
+    },
     **{f"{side}_attention_heads": 2 for side in ("encoder", "decoder")},
     "vocab_size": 600,
 }
@@ -87,6 +89,7 @@ def settings_with(published: str, folder: Path) -> dict[str, Any]:
     return {
         **settings,
         "embed_dim": 24,
-        "vision_cfg": settings["vision_cfg"] | (vision if "timm_model_name" in settings["vision_cfg"] else own_vision()),
+        "vision_cfg": settings["vision_cfg"]
+        | (vision if "timm_model_name" in settings["vision_cfg"] else own_vision()),
         "text_cfg": settings["text_cfg"] | names,
     }

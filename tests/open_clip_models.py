@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,35 @@ def random_tensors(settings: dict[str, Any]) -> dict[str, Tensor]:
         if model.logit_bias is not None:
             model.logit_bias.fill_(-1.7)
     return {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+
+
+def outline(settings: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of an architecture's tensors, built without memory for them."""
+    config = {name: value for name, value in settings.items() if name != "custom_text"}
+    kind = open_clip.CustomTextCLIP if settings.get("custom_text") else open_clip.CLIP
+    with torch.device("meta"):
+        model = (open_clip.CoCa if "multimodal_cfg" in settings else kind)(**config)
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def sparse_checkpoint(name: str, place: Path, shapes: dict[str, tuple[int, ...]] | None = None) -> Path:
+    """A checkpoint of a published architecture in full size: a true header, and zeros that take no space on the disk.
+
+    Args:
+        shapes: None: those of the architecture.
+    """
+    head: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for key, shape in (shapes or outline(open_clip.get_model_config(name))).items():
+        end = at + 2 * prod(shape)
+        head[key] = {"dtype": "F16", "shape": list(shape), "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(head).encode()
+    text += b" " * (-len(text) % 8)
+    with place.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + at)
+    return place
 
 
 def add_architecture(folder: Path, name: str, settings: dict[str, Any]) -> str:

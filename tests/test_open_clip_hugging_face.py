@@ -102,6 +102,8 @@ def test_a_tower_of_another_kind_is_refused_by_name(tmp_path: Path) -> None:
     renamed = {key.replace("transformer.encoder.layer", "transformer.h"): held for key, held in tensors.items()}
     settings["text_cfg"]["hf_model_name"] = "openai-community/gpt2"
     adapter = OpenClip()
-    with pytest.raises(ModelError, match="is openai-community/gpt2 of Hugging Face's transformers, whose maps") as caught:
+    with pytest.raises(
+        ModelError, match="is openai-community/gpt2 of Hugging Face's transformers, whose maps"
+    ) as caught:
         adapter.sites(adapter.open(str(write_folder(tmp_path / "model", settings, tensors=renamed))))
     assert str(caught.value).count("\n") == 1 and caught.value.remedy

@@ -28,6 +28,7 @@ from editkit.plugin import (
 from editkit_clip.open_clip_model import LoadedOpenClip
 from editkit_clip.open_clip_text import CONFIG, TOKENIZER_FILES, make_tokenizer, named_tokenizer
 from editkit_clip.open_clip_towers import tower_sites
+from editkit_clip.published import assumptions
 
 
 class OpenClip:
@@ -73,6 +74,7 @@ class OpenClip:
         digest = json.dumps([settings, named_tokenizer(config)], sort_keys=True)
         unusual = "@" in source and settings["preprocess_cfg"] != _preprocess_settings({}, config)
         notes = (f"images are prepared as for the published weights of {name}",) if unusual else ()
+        notes += assumptions(name, settings) if "@" in source else ()
         return ModelFiles(source, Checkpoint.open(weights), settings, "open_clip", digest, notes=notes)
 
     def sites(self, files: ModelFiles) -> list[Site]:
