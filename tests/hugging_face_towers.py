@@ -40,7 +40,8 @@ def _roberta_tokenizer(folder: Path) -> None:
     RobertaTokenizer(vocab={word: place for place, word in enumerate(words)}).save_pretrained(folder)
 
 
-def _xlm_roberta_tokenizer(folder: Path) -> None:
+def xlm_roberta_tokenizer(folder: Path) -> None:
+    """Write an `XLMRobertaTokenizer` as xlm-roberta-base and xlm-v-base have it: padding 1, end of text 2."""
     own = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     rest = [piece for piece in pieces() if piece[0] not in dict(own)]
     XlmRobertaTokenizer(vocab=[*own, *rest, ("<mask>", 0.0)]).save_pretrained(folder)
@@ -61,7 +62,7 @@ class TextTower:
 
 TOWERS = {
     "roberta-base": TextTower(RobertaConfig(**SMALL_BERT), _roberta_tokenizer),
-    "xlm-roberta-base": TextTower(XlmRobertaConfig(**SMALL_BERT), _xlm_roberta_tokenizer),
+    "xlm-roberta-base": TextTower(XlmRobertaConfig(**SMALL_BERT), xlm_roberta_tokenizer),
     "google/mt5-base": TextTower(MT5Config(**SMALL_MT5), mt5_tokenizer),
     "facebook/nllb-200-distilled-600M": TextTower(M2M100Config(**SMALL_M2M), _nllb_tokenizer),
 }

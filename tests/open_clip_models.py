@@ -18,6 +18,8 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from editkit_timm.architecture import Unfilled
+
 
 def _vocabulary_once() -> None:
     """Have open_clip read its vocabulary once a process: that is a tenth of a second for each of hundreds of models."""
@@ -148,8 +150,7 @@ def random_tensors(settings: dict[str, Any]) -> dict[str, Tensor]:
     """The state of a random model of an architecture."""
     torch.manual_seed(0)
     config = {name: value for name, value in settings.items() if name != "custom_text"}
-    custom = settings.get("custom_text") or "hf_model_name" in settings["text_cfg"]
-    model = perturbed((open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**config))
+    model = perturbed(kind_of(settings)(**config))
     with torch.no_grad():
         model.logit_scale.fill_(2.3)  # SigLIP's are about 4.7 and -16: here probabilities are far from 0
         if model.logit_bias is not None:
@@ -160,21 +161,24 @@ def random_tensors(settings: dict[str, Any]) -> dict[str, Tensor]:
 def outline(settings: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """The shapes of an architecture's tensors, built without memory for them."""
     config = {name: value for name, value in settings.items() if name != "custom_text"}
-    kind = open_clip.CustomTextCLIP if settings.get("custom_text") else open_clip.CLIP
-    with torch.device("meta"):
-        model = (open_clip.CoCa if "multimodal_cfg" in settings else kind)(**config)
+    with torch.device("meta"), Unfilled():
+        model = kind_of(settings)(**config)
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
-def sparse_checkpoint(name: str, place: Path, shapes: dict[str, tuple[int, ...]] | None = None) -> Path:
-    """A checkpoint of a published architecture in full size: a true header, and zeros that take no space on the disk.
+def kind_of(settings: dict[str, Any]) -> Any:
+    """The class that open_clip builds of an architecture."""
+    if "multimodal_cfg" in settings:
+        return open_clip.CoCa
+    custom = settings.get("custom_text") or "hf_model_name" in settings["text_cfg"]
+    return open_clip.CustomTextCLIP if custom else open_clip.CLIP
 
-    Args:
-        shapes: None: those of the architecture.
-    """
+
+def sparse_checkpoint(place: Path, shapes: dict[str, tuple[int, ...]]) -> Path:
+    """A checkpoint in full size: a true header, and zeros that take no space on the disk."""
     head: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     at = 0
-    for key, shape in (shapes or outline(open_clip.get_model_config(name))).items():
+    for key, shape in shapes.items():
         end = at + 2 * prod(shape)
         head[key] = {"dtype": "F16", "shape": list(shape), "data_offsets": [at, end]}
         at = end

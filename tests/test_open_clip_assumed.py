@@ -9,7 +9,7 @@ import pytest
 import torch
 from command_line import done
 from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
-from open_clip_models import sparse_checkpoint
+from open_clip_models import outline, sparse_checkpoint
 from safetensors.torch import save_file
 
 from editkit_clip.open_clip_format import OpenClip
@@ -27,8 +27,8 @@ def tags_for_quick_gelu(name: str) -> list[str]:
 
 
 def test_the_plan_says_which_activation_is_assumed_and_how_to_ask_for_the_other(tmp_path: Path) -> None:
-    checkpoint = sparse_checkpoint("ViT-B-32", tmp_path / "finetuned.safetensors")
-    told = " ".join(done("plan", "--model", f"open_clip:ViT-B-32@{checkpoint}").out.split())
+    checkpoint = sparse_checkpoint(tmp_path / "finetuned.safetensors", outline(open_clip.get_model_config("ViT-B-32")))
+    told = " ".join(done("plan", "--model", f"open_clip:ViT-B-32@{checkpoint}").err.split())
     assert "activation GELU assumed: published weights of ViT-B-32 are for GELU (17 tags)" in told
     assert "and for QuickGELU (openai, laion400m_e31" in told
     assert "for those write open_clip:ViT-B-32-quickgelu@PATH" in told

@@ -73,7 +73,7 @@ class OpenClip:
         settings = {"model_cfg": config, "preprocess_cfg": _preprocess_settings(preprocess, config)}
         digest = json.dumps([settings, named_tokenizer(config)], sort_keys=True)
         unusual = "@" in source and settings["preprocess_cfg"] != _preprocess_settings({}, config)
-        notes = (f"images are prepared as for the published weights of {name}",) if unusual else ()
+        notes: tuple[str, ...] = (f"images are prepared as for the published weights of {name}",) if unusual else ()
         notes += assumptions(name, settings) if "@" in source else ()
         return ModelFiles(source, Checkpoint.open(weights), settings, "open_clip", digest, notes=notes)
 

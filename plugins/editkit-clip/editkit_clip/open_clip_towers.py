@@ -39,9 +39,10 @@ def tower_sites(files: ModelFiles, tower: Tower) -> list[Site]:
         return hugging_face_sites(files, name)
     timm_name = _settings(files, tower).get("timm_model_name")
     if tower == "vision" and timm_name:
-        vit_names(files.source, timm_name, {"num_classes": 0})
+        source = f"The vision tower of {files.source}"
+        vit_names(source, timm_name, {"num_classes": 0})
         trunk = {key: info for key, info in files.checkpoint.tensors.items() if key.startswith(TRUNK)}
-        found = vit_sites(files.source, trunk, TRUNK)
+        found = vit_sites(source, trunk, TRUNK)
     else:
         found = _own_sites(files, tower)
     tensors = files.checkpoint.tensors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -13,6 +14,7 @@ from timm.models.beit import Beit
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from timm.models.vision_transformer_relpos import VisionTransformerRelPos
+from torch.overrides import TorchFunctionMode
 
 from editkit.plugin import ModelError, did_you_mean
 
@@ -64,8 +66,19 @@ def require_known(source: str, architecture: str) -> None:
         )
 
 
+class Unfilled(TorchFunctionMode):
+    """Leaves out what only fills tensors on the meta device, which have nothing to fill: that is most of the time."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run `func`, unless it is an in-place operation on a meta tensor."""
+        in_place = re.fullmatch(r"[a-z]\w*[a-z]_", getattr(func, "__name__", ""))
+        if in_place and args and isinstance(args[0], torch.Tensor) and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
 @cache
 def _outline(architecture: str, arguments: str) -> tuple[type, frozenset[str]]:
-    with torch.device("meta"):  # shapes only: no memory, no time
+    with torch.device("meta"), Unfilled():  # shapes only: no memory, no time
         module = timm.create_model(architecture, pretrained=False, **json.loads(arguments))
     return type(module), frozenset(module.state_dict())
