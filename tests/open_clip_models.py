@@ -18,7 +18,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from editkit_timm.architecture import Unfilled
+from editkit.models.architecture import without_memory
 
 
 def _vocabulary_once() -> None:
@@ -161,7 +161,7 @@ def random_tensors(settings: dict[str, Any]) -> dict[str, Tensor]:
 def outline(settings: dict[str, Any]) -> dict[str, tuple[int, ...]]:
     """The shapes of an architecture's tensors, built without memory for them."""
     config = {name: value for name, value in settings.items() if name != "custom_text"}
-    with torch.device("meta"), Unfilled():
+    with without_memory():
         model = kind_of(settings)(**config)
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
