@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from editkit.api.bars import shown_by
 from editkit.components.host import Host
 from editkit.components.load import default_host
 from editkit.models.find import weights_path
@@ -18,6 +19,7 @@ def apply(
     *,
     allow_other_tensors: bool = False,
     host: Host | None = None,
+    progress: bool = False,
     stage: Stage = silent,
 ) -> Applied:
     """Write a copy of a model with a patch applied; the weights must be exactly those that the patch was made from.
@@ -27,6 +29,7 @@ def apply(
         model: a model folder, a safetensors file, a hub id, or a name that a plugin knows (`demo`).
         output: a folder that does not exist yet, outside the model's.
         allow_other_tensors: accept a model that differs in tensors that the patch does not touch.
+        progress: show bars on standard error.
 
     Raises:
         EditkitError: the patch is damaged or was made from other weights, the model cannot be read, or the output
@@ -37,7 +40,9 @@ def apply(
         >>> print(f"{applied.weights} weights in {applied.tensors} tensors")
     """
     place = weights_path(model, host or default_host())
-    return _loaded(patch).apply(place, output, allow_other_tensors=allow_other_tensors, stage=stage)
+    return _loaded(patch).apply(
+        place, output, allow_other_tensors=allow_other_tensors, stage=shown_by(stage, progress=progress)
+    )
 
 
 def revert(
@@ -47,6 +52,7 @@ def revert(
     *,
     allow_other_tensors: bool = False,
     host: Host | None = None,
+    progress: bool = False,
     stage: Stage = silent,
 ) -> Applied:
     """Write a copy of a model, to which a patch was applied, with every byte as it was before.
@@ -63,7 +69,9 @@ def revert(
         PosixPath('restored')
     """
     place = weights_path(model, host or default_host())
-    return _loaded(patch).revert(place, output, allow_other_tensors=allow_other_tensors, stage=stage)
+    return _loaded(patch).revert(
+        place, output, allow_other_tensors=allow_other_tensors, stage=shown_by(stage, progress=progress)
+    )
 
 
 def _loaded(patch: str | Path | Patch) -> Patch:
