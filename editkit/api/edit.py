@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from editkit.api.bars import shown_by
 from editkit.api.carry_out import Edited, carry_out
 from editkit.components.host import Host
 from editkit.components.load import default_host
@@ -33,6 +34,7 @@ def edit(
     output: str | Path | None = None,
     save: str | Path | None = None,
     host: Host | None = None,
+    progress: bool = False,
     stage: Stage = silent,
 ) -> Edited:
     """Edit a model and write the patch; what is not given comes from the recipe, the adapter, or the defaults.
@@ -45,6 +47,7 @@ def edit(
         settings: any recipe value by dotted path, such as `{"scorer.aggregation": "means"}`.
         output: a new folder for the patch; by default one below `editkit-runs`.
         save: a new folder for the edited model.
+        progress: show bars on standard error.
 
     Raises:
         EditkitError: anything that is wrong with the recipe, model, data or output; nothing is left behind.
@@ -71,7 +74,7 @@ def edit(
         settings=settings,
         host=host,
     )
-    return carry_out(made, output=places[0], save=places[1], stage=stage)
+    return carry_out(made, output=places[0], save=places[1], stage=shown_by(stage, progress=progress))
 
 
 def plan(

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from editkit.api.bars import shown_by
 from editkit.api.runs import RUNS
 from editkit.components.host import Host
 from editkit.components.load import default_host
+from editkit.components.specs import EvalSpec
 from editkit.evals.keep import Kept, keep
 from editkit.evals.request import Request
 from editkit.evals.run import run_evaluation
 from editkit.progress import Stage, silent
 from editkit.recipes.arguments import Arguments
 from editkit.reports.schema import Report
+from editkit.reports.tell import ShownReport, tell_report
 
 
 def evaluate(
@@ -35,9 +40,12 @@ def evaluate(
     output: str | Path | None = None,
     similarities: str | Path | None = None,
     host: Host | None = None,
+    progress: bool = False,
     stage: Stage = silent,
-) -> Report:
+) -> ShownReport:
     """Evaluate a model, patches of it and their controls; the result is the JSON object `editkit.eval/1`.
+
+    It is a dict that shows itself as the command's table, in a terminal and in a notebook.
 
     Args:
         evaluation: `safeground`, `retrieval`, `exposure`, `robustness`, `overrefusal`, `restoration`, `zeroshot`,
@@ -54,6 +62,7 @@ def evaluate(
         output: a new file for the report, for `editkit results` to find; by default it is only returned. Of an
             evaluation that keeps files of its own, their folder, by default one below `editkit-runs`.
         similarities: a new Parquet file for every tuple's similarities, hits and ranks.
+        progress: show bars on standard error.
 
     Raises:
         EditkitError: the model, the data or a patch cannot be used, or a file cannot be written.
@@ -78,11 +87,11 @@ def evaluate(
         runs=RUNS,
     )
     host = host or default_host()
-    evaluated = run_evaluation(asked, host, stage)
+    evaluated = run_evaluation(asked, host, shown_by(stage, progress=progress))
     if evaluated.folder is not None or asked.output is not None:
         for line in keep(evaluated, host, output=asked.output, runs=RUNS).notes:
             warnings.warn(line, stacklevel=2)
-    return evaluated.report
+    return _shown(evaluated.report, evaluation, host)
 
 
 def caption(
@@ -96,6 +105,7 @@ def caption(
     settings: Mapping[str, Any] | None = None,
     output: str | Path | None = None,
     host: Host | None = None,
+    progress: bool = False,
     stage: Stage = silent,
 ) -> Kept:
     """Caption images with a model and with edits of it, and compare and judge the captions.
@@ -104,6 +114,7 @@ def caption(
         model: one that writes captions; by default the patches'.
         options: `prompt`, `temperature`, `max_new_tokens`, `sides` and `device_map`.
         output: the folder of captions, in which an earlier run is continued; by default one below `editkit-runs`.
+        progress: show bars on standard error.
 
     Returns:
         The report, and the folder of captions, verdicts and report as its `place`.
@@ -126,4 +137,9 @@ def caption(
         runs=RUNS,
     )
     host = host or default_host()
-    return keep(run_evaluation(asked, host, stage), host, output=asked.output, runs=RUNS)
+    kept = keep(run_evaluation(asked, host, shown_by(stage, progress=progress)), host, output=asked.output, runs=RUNS)
+    return replace(kept, report=cast(Report, _shown(kept.report, asked.evaluation, host)))
+
+
+def _shown(report: Report, evaluation: str, host: Host) -> ShownReport:
+    return ShownReport(report, partial(tell_report, spec=host.resolve(EvalSpec, evaluation)))

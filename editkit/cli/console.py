@@ -35,11 +35,6 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
-def print_next(command: str) -> None:
-    """Print a command to type next."""
-    write_line(f"Next: {command}")
-
-
 def write_line(text: str | Text = "", style: str = "") -> None:
     """Print one line; a long path is never cut, since it is there to be copied."""
     out.print(text, style=style, markup=False, soft_wrap=True)

@@ -40,8 +40,8 @@ def judge(
 
     editkit judge gallery/base gallery/edited --judge nsfw-image
     """
+    from editkit.api.bars import stage
     from editkit.cli.console import quiet_libraries
-    from editkit.cli.progress import stage
     from editkit.errors import RecipeError
     from editkit.recipes.layers import parse_settings
 

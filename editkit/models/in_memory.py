@@ -48,6 +48,10 @@ class Loaded:
     edit: Variant
     incomparable: str = ""
 
+    def __repr__(self) -> str:
+        """Say which model it is, not all that is in it."""
+        return f"Loaded({self.files.source}, {' and '.join(self.model.towers)})"
+
     def embed_images(self, images: Sequence[Image.Image | str | Path], *, batch_size: int = 32) -> Tensor:
         """Return normalised float32 embeddings [n, D] of n images or image files, on the CPU.
 
@@ -186,7 +190,7 @@ def _changes(patches: Sequence[str | Path | Patch], checkpoint: Checkpoint) -> d
     changes: dict[str, Change] = {}
     for given in patches:
         patch = given if isinstance(given, Patch) else Patch.load(given)
-        patch.require_base(checkpoint)
+        patch.require_base(checkpoint, called="" if isinstance(given, Patch) else given)
         if twice := sorted(changes.keys() & patch.changes.keys()):
             raise PatchError(
                 f"Two of the patches change tensor {twice[0]}, each from what the base holds.",

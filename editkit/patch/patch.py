@@ -22,7 +22,7 @@ from editkit.files.outputs import new_folder
 from editkit.files.shard import Bits, TensorInfo, hash_bits, read_bits, read_header, write_shard
 from editkit.files.weights import open_any_weights
 from editkit.patch.change import Change
-from editkit.patch.record_file import CARD, FORMAT, RECORD, TENSORS, damaged, file_facts, read_record
+from editkit.patch.record_file import CARD, FORMAT, RECORD, TENSORS, damaged, file_facts, part_of, read_record
 from editkit.patch.rewrite import Applied, Rewrite, rewrite, verify
 from editkit.progress import Stage, silent
 
@@ -37,6 +37,10 @@ class Patch:
 
     changes: dict[str, Change]
     record: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """Say how much it changes, not what."""
+        return f"Patch({sum(one.count for one in self.changes.values()):,} weights in {len(self.changes)} tensors)"
 
     @classmethod
     def create(
@@ -145,13 +149,31 @@ class Patch:
         checkpoint = self._open(model)
         return rewrite(self._back(), checkpoint, _path(output), allow_other_tensors=allow_other_tensors, stage=stage)
 
-    def require_base(self, checkpoint: Checkpoint) -> None:
+    def require_base(self, checkpoint: Checkpoint, *, called: object = "") -> None:
         """Check that the patch was made from these very weights; writes nothing.
+
+        Args:
+            called: what errors call the patch, where it is one of several: its folder.
 
         Raises:
             PatchError: as `apply` would.
         """
-        verify(self._forward(), checkpoint, allow_other_tensors=False)
+        try:
+            verify(self._forward(), checkpoint, allow_other_tensors=False)
+        except PatchError as error:
+            if not called:
+                raise
+            made = f", by its record made from {self.source}," if self.source else ""
+            raise PatchError(
+                f"Patch {called}{made} does not fit {checkpoint.root}: {error.problem}",
+                "Use the checkpoint the patch was made from; patches of different models go one by one.",
+            ) from error
+
+    @property
+    def source(self) -> str | None:
+        """The model that the record names; None where another tool wrote none."""
+        named = part_of(self.record, "model").get("source")
+        return named if isinstance(named, str) else None
 
     def _open(self, model: str | Path | Checkpoint) -> Checkpoint:
         return model if isinstance(model, Checkpoint) else open_any_weights(model, self.changes).here()

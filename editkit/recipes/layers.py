@@ -6,6 +6,7 @@ so that every resolved value remembers where it came from.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -166,5 +167,9 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         try:
             tree[path.strip()] = yaml.safe_load(value)
         except yaml.YAMLError as error:
-            raise RecipeError(f"--set {setting}: the value cannot be read.", "Quote it as YAML needs it.") from error
+            quoted = shlex.quote(f'{path}="{value}"')
+            raise RecipeError(
+                f"--set {setting}: the value cannot be read as YAML.",
+                f"Quote text for YAML as well as for the shell: --set {quoted}",
+            ) from error
     return flatten(tree)
