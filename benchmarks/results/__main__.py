@@ -14,7 +14,7 @@ from benchmarks.results.choose import best_of_families, kept_report, make_patche
 from benchmarks.results.measure import goals, measure_all
 from benchmarks.results.page import page
 from editkit.cli.console import err, quiet_libraries
-from editkit.cli.progress import stage
+from editkit.api.bars import stage
 
 CONTROLLED = "refuse, default"
 """The family whose edit the filter and the wrecks stand beside."""
