@@ -10,6 +10,7 @@ from editkit.api.runs import RUNS
 from editkit.components.host import Host
 from editkit.components.load import default_host
 from editkit.evals.judges.run import Judged, run_judges
+from editkit.files.paths import user_path
 from editkit.progress import Stage, silent
 from editkit.recipes.layers import flatten
 
@@ -43,13 +44,13 @@ def judge(
         >>> judged.report["models"][1]["difference"]["images:pct_NSFW:nsfw-image"]["value"]
     """
     return run_judges(
-        [Path(place) for place in items],
+        [user_path(place) for place in items],
         judges,
         flatten(settings or {}),
         host or default_host(),
         runs=RUNS,
         column=column,
-        output=None if output is None else Path(output),
+        output=None if output is None else user_path(output),
         seed=seed,
         stage=stage,
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from editkit.api.runs import RUNS
 from editkit.errors import RecipeError
+from editkit.files.paths import user_path
 from editkit.reports.listing import Wanted, choose
 from editkit.reports.read import Stored, Unusable, collect
 
@@ -48,7 +49,7 @@ def results(
         ...     print(stored.path, stored.report["models"][0]["metrics"]["GS"]["value"])
     """
     wanted = Wanted(evaluation, model, patch, data, _time(since))
-    folders = [Path(place) for place in places] or ([RUNS] if RUNS.exists() else [])
+    folders = [user_path(place) for place in places] or ([RUNS] if RUNS.exists() else [])
     found, unusable = collect(folders)
     return Results(tuple(choose(found, wanted)), len(found), tuple(unusable))
 

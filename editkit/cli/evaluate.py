@@ -187,7 +187,7 @@ def _print(spec: EvalSpec, report: Report, given: Mapping[str, Any]) -> None:
     render(report, out, by_concept=given["by"] is not None, every_metric=given["every_metric"])
     out.print()
     for sentence in verdict(report, _tau(given["patch"] or [], report)):
-        out.print(sentence, markup=False)
+        out.print(sentence)
 
 
 def _tau(patches: list[Path], report: Report) -> dict[str, float]:

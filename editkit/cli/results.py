@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from editkit.cli.console import emit_json, note, write_line
-from editkit.cli.flags import Json, words
+from editkit.cli.flags import Json, path, words
 from editkit.reports.forms import Form
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ app = typer.Typer(
 def list_runs(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folders with reports, or files. [default: editkit-runs]", metavar="FOLDER"),
+        typer.Argument(help="Folders with reports, or files. [default: editkit-runs]", metavar="FOLDER", parser=path),
     ] = None,
     evaluation: Annotated[str | None, typer.Option(help="Only runs of this evaluation.")] = None,
     model: Annotated[str | None, typer.Option(help="Only runs whose base model's name or digest has this.")] = None,
@@ -74,7 +74,7 @@ def export(
     ],
     form: Annotated[Form, typer.Option("--format", help="The format to write.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A new file; for clip-benchmark, a new folder.")
+        Path | None, typer.Option("-o", "--output", help="A new file; for clip-benchmark, a new folder.", parser=path)
     ] = None,
     metrics: Annotated[str | None, typer.Option(help="Of a table: these columns, in this order: a,b.")] = None,
     patch: Annotated[str | None, typer.Option(help="Of a model index: the edit that the card describes.")] = None,

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from editkit.errors import EditkitError, did_you_mean
+from editkit.files.paths import user_path
 from editkit.reports.schema import SCHEMA, Report, checker
 
 _FAMILY = SCHEMA.partition("/")[0]
@@ -81,7 +82,7 @@ def find_place(name: str, runs: Path) -> Path:
     Raises:
         RecordError: neither exists.
     """
-    for path in (Path(name).expanduser(), runs / name, runs / f"{name}.json"):
+    for path in (user_path(name), runs / name, runs / f"{name}.json"):
         if path.exists():
             return path
     known = sorted(path.stem for path in runs.glob("eval-*.json"))
