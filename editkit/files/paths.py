@@ -54,11 +54,13 @@ def path_or_name(text: str) -> str:
 
 
 def source_path(text: str) -> str:
-    """Return a model's source: a path, if the text looks like one or is there beside the file it stands in; else a
-    name or hub id, which stays as it is."""
-    path = user_path(text)
-    looks_like_a_path = text.startswith(("~", "./", "../")) or text in (".", "..")
-    return str(path) if looks_like_a_path or (isinstance(text, Written) and path.exists()) else str(text)
+    """Return a model's source: a path without `~`, or in the folder of the file that says it, if the text looks like a
+    path or is there; else the text, which is a name or a hub id."""
+    if text.startswith("~"):
+        return str(user_path(text))
+    if isinstance(text, Written) and (text.startswith(("./", "../")) or user_path(text).exists()):
+        return str(user_path(text))
+    return str(text)
 
 
 def start_of(path: Path) -> str:

@@ -1,4 +1,7 @@
-"""Text that can be written: JSON and YAML can spell half of a surrogate pair, which is no character of any encoding."""
+"""Text that can be written: JSON and YAML can spell half of a surrogate pair, which is no character of any encoding.
+
+Python also puts such a half in the place of each byte of a file's name that is no UTF-8.
+"""
 
 from __future__ import annotations
 

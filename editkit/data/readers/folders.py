@@ -11,6 +11,7 @@ from editkit.components.specs import OnBadItem
 from editkit.data.readers.content import Content, labelled
 from editkit.data.readers.image_files import PassedOver, entries_of, images_below, is_image_name
 from editkit.errors import DataError, did_you_mean
+from editkit.files.whole_text import half_pair
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,11 @@ def read_folders(folder: Path, names: Mapping[str, str] | None = None, on_bad_it
     found = class_folders(folder, empty=on_bad_item if names is None else "skip")
     rows = []
     for part, image in found.rows():
+        if names is None and (half := half_pair(part)):
+            raise DataError(
+                f"The name of the class folder {folder / part} is no UTF-8: it holds {half}.",
+                "Rename the folder: prompts are made of its name.",
+            )
         if names is not None and part not in names:
             raise DataError(
                 f"{folder} has a folder '{part}', which is no class of this set.{did_you_mean(part, names)}",
