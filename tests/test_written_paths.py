@@ -166,6 +166,13 @@ def test_an_absent_recipe_and_an_absent_table_say_where_they_were_looked_for(hom
     assert here in as_error(run("eval", "zeroshot", "--data", "zeroshot:absent"))
 
 
+def test_a_missing_image_and_an_absent_patch_say_where_they_were_looked_for(home: Path) -> None:
+    pairs = table(Path("data"), 3)
+    next(Path("data").glob("safe-*.jpg")).unlink()
+    assert f"its paths start in {Path('data').absolute()}" in as_error(run("plan", "--data", pairs))
+    assert f"there is no such folder (in the current folder, {Path.cwd()})" in as_error(run("show", "absent"))
+
+
 def test_a_shell_leaves_the_tilde_of_a_flag_to_editkit(home: Path) -> None:
     """The command itself, as a shell starts it."""
     command = [sys.executable, "-c", "from editkit.cli import run; run()", "cache", "dir"]

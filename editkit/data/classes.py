@@ -22,7 +22,7 @@ from editkit.data.readers.tables import for_split
 from editkit.data.tuples import LeftOut, refuse_if_most_are_missing
 from editkit.errors import DataError
 from editkit.files.digests import digest_of, fingerprint_of
-from editkit.files.paths import user_path
+from editkit.files.paths import start_of, user_path
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,8 @@ def kept_rows(
     for row in rows:
         reason = row.fault or _lack(row.image)
         if reason and on_bad_item == "error":
-            raise DataError(f"{row.where}: {reason}.", "Correct it, or leave it out with --on-bad-item skip.")
+            start = start_of(row.image) if isinstance(row.image, Path) else ""
+            raise DataError(f"{row.where}: {reason}{start}.", "Correct it, or leave it out with --on-bad-item skip.")
         if reason or row.image is None:
             left_out.append(LeftOut(row.id, reason))
         else:

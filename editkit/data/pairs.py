@@ -14,7 +14,6 @@ from editkit.errors import DataError, did_you_mean
 SIDES = ("safe", "unsafe")
 KINDS = ("image", "text")
 COLUMNS = ("id", "safe_image", "unsafe_image", "safe_text", "unsafe_text", "concept", "slice")
-REMEDY = "Correct the row, or leave unusable ones out with --on-bad-item skip."
 
 
 class Pairs:
@@ -44,7 +43,7 @@ class Pairs:
         for number, identifier in enumerate(unique_ids(table), 1):
             item, faults = read_item(table, number, identifier, kinds)
             if faults and self.options.on_bad_item == "error":
-                raise DataError(f"{table.name}, row {number}: {faults[0]}.", REMEDY)
+                raise DataError(f"{table.name}, row {number}: {faults[0]}.", table.remedy(faults[0]))
             if faults:
                 left_out.append(LeftOut(identifier, "; ".join(faults)))
             if item.has_images or item.has_texts:

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from editkit.data.digests import Remembered, image_digests
 from editkit.data.draw import drawn_places
 from editkit.data.options import QueriesOptions
-from editkit.data.pairs import REMEDY, unique_ids
+from editkit.data.pairs import unique_ids
 from editkit.data.readers.hub_table import PREFIX, read_hub
 from editkit.data.readers.images import ImageSource
 from editkit.data.readers.tables import Table, for_split, read_table
@@ -112,7 +112,7 @@ class Queries:
         for number, identifier in enumerate(unique_ids(table), 1):
             fault = table.fault(number, ("id", "text", "kind", "slice")) or _lack(table, number)
             if fault and self.options.on_bad_item == "error":
-                raise DataError(f"{table.name}, row {number}: {fault}.", REMEDY)
+                raise DataError(f"{table.name}, row {number}: {fault}.", table.remedy(fault))
             if fault:
                 left_out.append(LeftOut(identifier, fault))
             else:

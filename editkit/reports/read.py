@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from editkit.errors import EditkitError, did_you_mean
-from editkit.files.paths import user_path
+from editkit.files.paths import start_of, user_path
 from editkit.reports.schema import SCHEMA, Report, checker
 
 _FAMILY = SCHEMA.partition("/")[0]
@@ -103,7 +103,9 @@ def _files(places: Iterable[Path]) -> list[tuple[Path, bool]]:
         elif place.exists():
             files[place] = True
         else:
-            raise RecordError(f"There is no {place}.", "Give a folder with reports, or a report's file.")
+            raise RecordError(
+                f"There is no {place}{start_of(place)}.", "Give a folder with reports, or a report's file."
+            )
     return list(files.items())
 
 

@@ -84,6 +84,11 @@ class Table:
             return self.folder / user_path(value)
         raise self._misfit(number, column, value, "an image path")
 
+    def remedy(self, fault: str) -> str:
+        """Return what to do about a row with this fault."""
+        start = f"; its paths start in {self.folder.absolute()}" if "image missing" in fault else ""
+        return f"Correct the row{start}, or leave unusable ones out with --on-bad-item skip."
+
     def _misfit(self, number: int, column: str, value: object, wanted: str) -> DataError:
         return DataError(
             f"{self.name}, row {number}: {column} is a {type(value).__name__}, not {wanted}.", f"Make it {wanted}."
