@@ -12,7 +12,7 @@ from rich.text import Text
 from editkit.errors import RecipeError
 from editkit.progress import Advance, Stage, silent
 
-err = Console(stderr=True, highlight=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 class _Rate(TextColumn):
@@ -29,6 +29,8 @@ def stage(what: str, total: int) -> Iterator[Advance]:
     """Show one stage of long work for as long as it runs; one of no steps is a note, and stays."""
     if not total:
         _say(what)
+        yield lambda steps: None
+        return
     name = TextColumn("{task.description}", markup=False)
     columns = (name, BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not _can_move()) as progress:

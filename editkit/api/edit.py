@@ -12,6 +12,7 @@ from editkit.components.host import Host
 from editkit.components.load import default_host
 from editkit.editing.plan import Plan, make_plan
 from editkit.files.outputs import check_free
+from editkit.files.paths import user_path
 from editkit.progress import Stage, silent
 from editkit.recipes.arguments import Arguments
 
@@ -56,7 +57,7 @@ def edit(
         >>> edited = edit("uwm", alpha=-1, tau=0.2, output="patch")
         >>> edited.patch.apply(model_folder, "edited-model")
     """
-    places = [None if place is None else Path(place) for place in (output, save)]
+    places = [None if place is None else user_path(place) for place in (output, save)]
     check_free(*places)  # before the plan, which may take a while
     made = plan(
         scorer,

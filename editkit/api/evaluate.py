@@ -17,6 +17,7 @@ from editkit.components.specs import EvalSpec
 from editkit.evals.keep import Kept, keep
 from editkit.evals.request import Request
 from editkit.evals.run import run_evaluation
+from editkit.files.paths import user_path
 from editkit.progress import Stage, silent
 from editkit.recipes.arguments import Arguments
 from editkit.reports.schema import Report
@@ -74,7 +75,7 @@ def evaluate(
     asked = Request(
         evaluation=evaluation,
         layers=Arguments(model=model, data=data, settings=settings or {}).layers(),
-        patches=[Path(patch) for patch in patches],
+        patches=[user_path(patch) for patch in patches],
         options=options or {},
         judges=judges,
         controls=controls,
@@ -82,8 +83,8 @@ def evaluate(
         queries=queries,
         slices=slices,
         benign=benign,
-        similarities=None if similarities is None else Path(similarities),
-        output=None if output is None else Path(output),
+        similarities=None if similarities is None else user_path(similarities),
+        output=None if output is None else user_path(output),
         runs=RUNS,
     )
     host = host or default_host()
@@ -129,11 +130,11 @@ def caption(
     asked = Request(
         evaluation="captioning",
         layers=Arguments(model=model, data=data, settings=settings or {}).layers(),
-        patches=[Path(patch) for patch in patches],
+        patches=[user_path(patch) for patch in patches],
         options=options or {},
         judges=judges,
         controls=controls,
-        output=None if output is None else Path(output),
+        output=None if output is None else user_path(output),
         runs=RUNS,
     )
     host = host or default_host()

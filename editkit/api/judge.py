@@ -13,6 +13,7 @@ from editkit.components.host import Host
 from editkit.components.load import default_host
 from editkit.evals.judges.run import Judged, JudgedReport, run_judges
 from editkit.evals.judges.table import render
+from editkit.files.paths import user_path
 from editkit.progress import Stage, silent
 from editkit.recipes.layers import flatten
 from editkit.reports.tell import ShownReport
@@ -49,13 +50,13 @@ def judge(
         >>> judged.report["models"][1]["difference"]["images:pct_NSFW:nsfw-image"]["value"]
     """
     judged = run_judges(
-        [Path(place) for place in items],
+        [user_path(place) for place in items],
         judges,
         flatten(settings or {}),
         host or default_host(),
         runs=RUNS,
         column=column,
-        output=None if output is None else Path(output),
+        output=None if output is None else user_path(output),
         seed=seed,
         stage=shown_by(stage, progress=progress),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from editkit.api.runs import RUNS
 from editkit.errors import RecipeError
+from editkit.files.paths import user_path
 from editkit.reports.elsewhere import listed_elsewhere
 from editkit.reports.listing import Wanted, choose
 from editkit.reports.read import Stored, Unusable, collect
@@ -53,7 +54,7 @@ def results(
     """
     wanted = Wanted(evaluation, model, patch, data, _time(since))
     elsewhere = [] if places else listed_elsewhere(RUNS)
-    folders = [Path(place) for place in places] or ([RUNS] if RUNS.exists() else [])
+    folders = [user_path(place) for place in places] or ([RUNS] if RUNS.exists() else [])
     found, unusable = collect([*folders, *(_from_here(place) for place in elsewhere if place.exists())])
     gone = [_from_here(place) for place in elsewhere if not place.exists()]
     return Results(tuple(choose(found, wanted)), len(found), tuple(unusable), tuple(gone))

@@ -12,9 +12,10 @@ from typer.core import TyperGroup
 
 from editkit.cli import apply as files
 from editkit.cli import cache, diff, evaluate, judge, plugins, recipes, results, show
-from editkit.cli.console import note
+from editkit.cli.console import note, print_any_text
 from editkit.cli.edit import EDIT_HELP, PLAN_HELP, edit_command
 from editkit.cli.failure import tell
+from editkit.cli.flags import path
 from editkit.cli.output import flushed
 from editkit.cli.session import Session
 from editkit.cli.stopped import stopped
@@ -103,7 +104,8 @@ def _version(asked: bool) -> None:
 def start(
     ctx: typer.Context,
     plugin: Annotated[
-        list[Path] | None, typer.Option(help="Also load this plugin file; may be repeated.", metavar="FILE")
+        list[Path] | None,
+        typer.Option(help="Also load this plugin file; may be repeated.", metavar="FILE", parser=path),
     ] = None,
     traceback: Annotated[bool, typer.Option("--traceback", help="Print where in the code an error arose.")] = False,
     version: Annotated[
@@ -117,6 +119,7 @@ def start(
 
 def main(args: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 user error, 2 usage, 3 a check failed, 130 Ctrl-C."""
+    print_any_text()
     try:
         _commands()(args, prog_name="editkit")
     except SystemExit as done:

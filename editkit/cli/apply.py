@@ -10,14 +10,17 @@ import typer
 
 from editkit.cli import next_step
 from editkit.cli.console import emit_json, note, write_line
-from editkit.cli.flags import Json
+from editkit.cli.flags import Json, path
 from editkit.cli.session import Session
 
 if TYPE_CHECKING:
     from editkit.patch.patch import Applied
 
 PatchFolder = Annotated[
-    Path, typer.Argument(help="A patch: the folder that `editkit edit` wrote.", metavar="PATCH", show_default=False)
+    Path,
+    typer.Argument(
+        help="A patch: the folder that `editkit edit` wrote.", metavar="PATCH", show_default=False, parser=path
+    ),
 ]
 Model = Annotated[
     str,
@@ -27,7 +30,9 @@ Model = Annotated[
         show_default=False,
     ),
 ]
-Output = Annotated[Path, typer.Option("-o", "--output", help="The new folder to write.", show_default=False)]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", help="The new folder to write.", show_default=False, parser=path)
+]
 OtherTensors = Annotated[
     bool,
     typer.Option("--allow-other-tensors", help="Accept a model that differs in tensors that the patch does not touch."),

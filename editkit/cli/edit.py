@@ -57,9 +57,14 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
         recipe: flags.RecipeFile = None,
         settings: flags.Settings = None,
         output: Annotated[
-            Path | None, typer.Option("-o", "--output", help="New folder for the patch. [default: in editkit-runs]")
+            Path | None,
+            typer.Option(
+                "-o", "--output", help="New folder for the patch. [default: in editkit-runs]", parser=flags.path
+            ),
         ] = None,
-        save: Annotated[Path | None, typer.Option(help="Also write the edited model, to this new folder.")] = None,
+        save: Annotated[
+            Path | None, typer.Option(help="Also write the edited model, to this new folder.", parser=flags.path)
+        ] = None,
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan, as `plan` does.")] = False,
         json: flags.Json = False,
         limit: flags.Limit = None,

@@ -17,7 +17,9 @@ def judge(
     items: Annotated[
         list[Path],
         typer.Argument(
-            help="Tables (.jsonl, .csv, .parquet) of texts or images, or folders of images.", show_default=False
+            help="Tables (.jsonl, .csv, .parquet) of texts or images, or folders of images.",
+            show_default=False,
+            parser=flags.path,
         ),
     ],
     judges: Annotated[
@@ -27,7 +29,8 @@ def judge(
         str | None, typer.Option(help="Column with what to judge. [default: text, caption or image]")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A new folder. [default: in editkit-runs]")
+        Path | None,
+        typer.Option("-o", "--output", help="A new folder. [default: in editkit-runs]", parser=flags.path),
     ] = None,
     settings: Annotated[
         list[str] | None,

@@ -74,6 +74,7 @@ def remarks(record: dict[str, Any]) -> list[str]:
         lines.append(f"Up to {max(negative):.0%} of a site's |score| is negative and was counted as 0.")
     left_out = record.get("data", {}).get("left_out", [])
     lines += [f"data: {entry['id']} incomplete, {entry['reason']}" for entry in left_out[:3]]
+    lines += record.get("preserved", {}).get("warnings", [])
     return lines
 
 

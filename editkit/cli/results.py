@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from editkit.api.runs import RUNS
 from editkit.cli.console import emit_json, note, write_line
-from editkit.cli.flags import Json, words
+from editkit.cli.flags import Json, path, words
 from editkit.reports.elsewhere import LIST
 from editkit.reports.forms import Form
 
@@ -45,6 +45,7 @@ def list_runs(
         typer.Argument(
             help="Folders with reports, or files. [default: editkit-runs, and what -o placed elsewhere]",
             metavar="FOLDER",
+            parser=path,
         ),
     ] = None,
     evaluation: Annotated[str | None, typer.Option(help="Only runs of this evaluation.")] = None,
@@ -70,8 +71,8 @@ def list_runs(
     for stored in found.runs:
         _print(stored)
     _name(found.unusable)
-    for path in found.gone:
-        note(f"{path} {GONE}")
+    for place in found.gone:
+        note(f"{place} {GONE}")
     if not found.total:
         looked = ", ".join(map(str, folders)) if folders else f"{RUNS} of this folder"
         note(f"There are no runs in {looked} yet. `editkit eval safeground` makes one.")
@@ -86,7 +87,7 @@ def export(
     ],
     form: Annotated[Form, typer.Option("--format", help="The format to write.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A new file; for clip-benchmark, a new folder.")
+        Path | None, typer.Option("-o", "--output", help="A new file; for clip-benchmark, a new folder.", parser=path)
     ] = None,
     metrics: Annotated[str | None, typer.Option(help="Of a table: these columns, in this order: a,b.")] = None,
     patch: Annotated[str | None, typer.Option(help="Of a model index: the edit that the card describes.")] = None,

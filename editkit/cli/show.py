@@ -9,13 +9,15 @@ import typer
 
 from editkit.cli import next_step
 from editkit.cli.console import emit_json
-from editkit.cli.flags import Json
+from editkit.cli.flags import Json, path
 from editkit.cli.session import Session
 
 
 def show(
     ctx: typer.Context,
-    patches: Annotated[list[Path], typer.Argument(metavar="PATCH", help="Patch folders.", show_default=False)],
+    patches: Annotated[
+        list[Path], typer.Argument(metavar="PATCH", help="Patch folders.", show_default=False, parser=path)
+    ],
     json: Json = False,
 ) -> None:
     """Show what a patch is: its recipe, and per site what was selected; of several, how far they chose the same."""

@@ -15,6 +15,7 @@ from editkit.components import hooks
 from editkit.components.admission import why_excluded
 from editkit.components.host import BUILT_IN, Host
 from editkit.errors import PluginError, did_you_mean, one_line
+from editkit.files.paths import start_of, user_path
 from editkit.libraries import header
 
 VARIABLE = "EDITKIT_PLUGINS"
@@ -66,7 +67,7 @@ def load_host(files: Sequence[str | Path] = ()) -> Host:
             continue
         host.register(plugin, implementation)
     for path in files:
-        _register_file(host, Path(path))
+        _register_file(host, user_path(path))
     return host
 
 
@@ -83,7 +84,9 @@ def _entry_points() -> list[tuple[str, metadata.EntryPoint]]:
 def _register_file(host: Host, path: Path) -> None:
     module_spec = util.spec_from_file_location(path.stem, path)
     if not path.is_file() or module_spec is None or module_spec.loader is None:
-        raise PluginError(f"Plugin file {path} does not exist or is no Python file.", "Pass --plugin FILE.py.")
+        raise PluginError(
+            f"Plugin file {path}{start_of(path)} does not exist or is no Python file.", "Pass --plugin FILE.py."
+        )
     if _is_another_module(path):
         raise PluginError(
             f"Plugin file {path} has the name of another Python module, '{path.stem}'.", "Rename the file."

@@ -126,6 +126,7 @@ def describe_edit(run: Run, sites: Sequence[Mapping[str, Any]]) -> dict[str, Any
         record["preserved"] = {
             **plan.preserved.describe(),
             "fingerprint": plan.preserved.fingerprint(run.digests),
+            **({"warnings": list(plan.preserved.warnings)} if plan.preserved.warnings else {}),
         }
     return record
 

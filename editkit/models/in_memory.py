@@ -20,9 +20,11 @@ from editkit.components.host import Host
 from editkit.components.load import default_host
 from editkit.components.protocols import Model, ModelFiles
 from editkit.components.site import Tower, towers_of
+from editkit.data.readers.deep_grey import to_rgb
 from editkit.data.readers.images import open_rgb
 from editkit.errors import DataError, ModelError, PatchError
 from editkit.files.checkpoint import Checkpoint
+from editkit.files.paths import user_path
 from editkit.models.compute import Compute, resolve_device
 from editkit.models.find import open_model
 from editkit.models.joint_space import why_no_joint_space
@@ -178,7 +180,7 @@ def load(
 
 
 def _rgb(image: Image.Image | str | Path) -> Image.Image:
-    return image.convert("RGB") if isinstance(image, Image.Image) else open_rgb(Path(image).expanduser())
+    return to_rgb(image, "in memory") if isinstance(image, Image.Image) else open_rgb(user_path(image))
 
 
 def _changes(patches: Sequence[str | Path | Patch], checkpoint: Checkpoint) -> dict[str, Change]:

@@ -9,7 +9,6 @@ Numpy only. The format is described in docs/patch-format.md.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -19,8 +18,10 @@ from typing import Any
 from editkit.errors import ModelError, PatchError
 from editkit.files.checkpoint import Checkpoint, over_tensors
 from editkit.files.outputs import new_folder
+from editkit.files.paths import user_path
 from editkit.files.shard import Bits, TensorInfo, hash_bits, read_bits, read_header, write_shard
 from editkit.files.weights import open_any_weights
+from editkit.files.whole_text import json_text
 from editkit.patch.change import Change
 from editkit.patch.record_file import CARD, FORMAT, RECORD, TENSORS, damaged, file_facts, part_of, read_record
 from editkit.patch.rewrite import Applied, Rewrite, rewrite, verify
@@ -103,10 +104,9 @@ class Patch:
                 columns += [(f"index:{key}", _INDEX_NAMES[change.index.itemsize], change.index.shape, change.index)]
         with new_folder(_path(folder)) as partial:
             write_shard(partial / TENSORS, columns, {"format": FORMAT})
-            (partial / CARD).write_text(card, encoding="utf-8")
+            (partial / CARD).write_text(card, encoding="utf-8", errors="backslashreplace")
             record = {**self.record, "files": {TENSORS: file_facts(partial / TENSORS)}}
-            text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-            (partial / RECORD).write_text(text + "\n", encoding="utf-8")
+            (partial / RECORD).write_text(json_text(record, indent=2) + "\n", encoding="utf-8")
 
     def apply(
         self,
@@ -193,7 +193,7 @@ class Patch:
 
 
 def _path(place: str | Path) -> Path:
-    return Path(place).expanduser()
+    return user_path(place)
 
 
 def _touched(checkpoint: Checkpoint, change: Change) -> dict[str, Any]:

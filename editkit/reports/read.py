@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from editkit.errors import EditkitError, did_you_mean
+from editkit.files.paths import start_of, user_path
 from editkit.reports.elsewhere import listed_elsewhere
 from editkit.reports.schema import SCHEMA, Report, checker
 
@@ -83,7 +84,7 @@ def find_place(name: str, runs: Path) -> Path:
         RecordError: neither exists.
     """
     elsewhere = [place for place in listed_elsewhere(runs) if name in (place.name, place.stem)]
-    for path in (Path(name).expanduser(), runs / name, runs / f"{name}.json", *elsewhere):
+    for path in (user_path(name), runs / name, runs / f"{name}.json", *elsewhere):
         if path.exists():
             return path
     known = sorted({path.stem for path in (*runs.glob("eval-*.json"), *listed_elsewhere(runs))})
@@ -104,7 +105,9 @@ def _files(places: Iterable[Path]) -> list[tuple[Path, bool]]:
         elif place.exists():
             files[place] = True
         else:
-            raise RecordError(f"There is no {place}.", "Give a folder with reports, or a report's file.")
+            raise RecordError(
+                f"There is no {place}{start_of(place)}.", "Give a folder with reports, or a report's file."
+            )
     return list(files.items())
 
 

@@ -37,7 +37,7 @@ def tell_report(
     render(report, console, by_concept=by_concept, every_metric=every_metric)
     console.print()
     for sentence in verdict(report, _taus(report)):
-        console.print(sentence, markup=False)
+        console.print(sentence)
 
 
 def _taus(report: Report) -> dict[str, float]:
@@ -61,10 +61,12 @@ class ShownReport(dict[str, Any]):
 
     def __repr__(self) -> str:
         text = StringIO()
-        self._draw(self, Console(file=text, highlight=False, force_jupyter=False))
+        self._draw(self, Console(file=text, highlight=False, markup=False, emoji=False, force_jupyter=False))
         return text.getvalue().rstrip("\n")
 
     def _repr_html_(self) -> str:
-        console = Console(file=StringIO(), highlight=False, force_jupyter=False, record=True, width=WIDE)
+        console = Console(
+            file=StringIO(), highlight=False, markup=False, emoji=False, force_jupyter=False, record=True, width=WIDE
+        )
         self._draw(self, console)
         return console.export_html(inline_styles=True, code_format=PAGE)

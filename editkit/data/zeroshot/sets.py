@@ -21,6 +21,7 @@ from editkit.data.zeroshot.download import download
 from editkit.data.zeroshot.names import REVERSED, imagenet
 from editkit.data.zeroshot.options import Profile, ZeroshotOptions
 from editkit.errors import DataError, EditkitError, did_you_mean
+from editkit.files.paths import start_of
 
 
 @dataclass(frozen=True)
@@ -71,23 +72,26 @@ class Zeroshot:
             InstallError: a set that was asked for needs a library that is not installed.
         """
         asked = self._asked()
-        on_hub = self.options.path.startswith(PREFIX)
-        root = Path(self.options.path).expanduser()
+        place = str(self.options.path)
+        on_hub, root = place.startswith(PREFIX), Path(place)
         if on_hub and self.options.profile == "uwm":
-            raise DataError(f"{self.options.path}: the sets of profile uwm are no hub data sets.", "Give a folder.")
+            raise DataError(f"{place}: the sets of profile uwm are no hub data sets.", "Give a folder.")
         if on_hub and not self.options.sets:
             raise DataError(
-                f"{self.options.path} has {len(self.facts)} sets, some of many gigabytes.",
+                f"{place} has {len(self.facts)} sets, some of many gigabytes.",
                 f"Say which to download: --sets {','.join(list(self.facts)[:2])}. All: {', '.join(self.facts)}.",
             )
         if not on_hub and not root.is_dir():
-            raise DataError(f"There is no folder {root}.", "Give the folder that holds the sets: --data zeroshot:DIR")
+            raise DataError(
+                f"There is no folder {root}{start_of(root)}.",
+                "Give the folder that holds the sets: --data zeroshot:DIR",
+            )
         found: list[NamedSet] = []
         missing: list[LeftOut] = []
         for facts in asked:
             try:
                 if on_hub:
-                    content = read_shards(download(self.options.path.removeprefix(PREFIX), facts.hub))
+                    content = read_shards(download(place.removeprefix(PREFIX), facts.hub))
                 else:
                     content = read_set(facts, root)
                 found.append(self._named(facts, content))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
@@ -128,7 +128,7 @@ def _named_apart(sources: Sequence[Items]) -> list[Items]:
     named: dict[str, Items] = {}
     for source in sources:
         free = first_free(source.name, named.__contains__)
-        named[free] = Items(free, source.content, source.ids, source.items, source.named, source.left_out)
+        named[free] = replace(source, name=free)
     return list(named.values())
 
 
@@ -152,7 +152,7 @@ def _report(
     verdicts: Sequence[Verdicts],
     seed: int,
 ) -> JudgedReport:
-    warnings: list[str] = []
+    warnings = [warning for source in sources for warning in source.warnings]
     rows = []
     for source, said in zip(sources, verdicts, strict=True):
         changes = _changes(sources[0], verdicts[0], source, said, seed) if source is not sources[0] else {}
