@@ -171,7 +171,7 @@ def test_an_unedited_twin_in_another_format_does_not_travel_on(plain: Edited, pa
         "edit", "--model", model, "--data", pairs, "--workers", 0, "-o", tmp_path / "p", "--save", tmp_path / "s"
     )
     assert "pytorch_model.bin" in ran.out
-    assert listing(tmp_path / "s") == listing(plain.model)
+    assert listing(tmp_path / "s") == ["EDITKIT.md", *listing(plain.model)]
     applied = done("apply", tmp_path / "p", model, "-o", tmp_path / "a")
     assert "pytorch_model.bin" in applied.out + applied.err
     assert digests(tmp_path / "a") == digests(tmp_path / "s")

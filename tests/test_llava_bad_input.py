@@ -105,7 +105,7 @@ def test_a_tensor_of_the_other_tower_is_not_missed(folder: Path) -> None:
 
 def test_a_whole_model_with_a_missing_tensor_says_nothing(folder: Path) -> None:
     without(folder, HEAD)
-    with pytest.raises(ModelError, match=f"has no tensor {HEAD}") as caught:
+    with pytest.raises(ModelError, match="lacks 1 of its model's tensors.* lm_head.weight") as caught:
         ADAPTER.load_captioner(ADAPTER.open(str(folder)), device="cpu", dtype="float32")
     refused(caught)
 

@@ -118,6 +118,24 @@ def test_a_patch_laid_over_the_model_speaks_as_the_edited_checkpoint(folder: Pat
     assert live != base == model.captions(pictures(), max_new_tokens=12)
 
 
+def test_shards_whose_index_has_no_metadata_are_read(folder: Path, model: Any, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "model")
+    index = copy / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": json.loads(index.read_text())["weight_map"]}))
+    assert captioner(copy).captions(pictures(), max_new_tokens=8) == model.captions(pictures(), max_new_tokens=8)
+
+
+def test_an_adapter_in_the_folder_is_not_laid_over_the_model(folder: Path, model: Any, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    from transformers import AutoModelForImageTextToText
+
+    copy = shutil.copytree(folder, tmp_path / "model")
+    settings = peft.LoraConfig(r=2, target_modules=["fc2"], init_lora_weights=False)
+    peft.get_peft_model(AutoModelForImageTextToText.from_pretrained(folder), settings).save_pretrained(copy)
+    assert (copy / "adapter_model.safetensors").is_file()
+    assert captioner(copy).captions(pictures(), max_new_tokens=8) == model.captions(pictures(), max_new_tokens=8)
+
+
 def test_every_tensor_of_the_checkpoint_is_found_live(folder: Path, model: Any) -> None:
     checkpoint = ADAPTER.open(str(folder)).checkpoint
     for key, info in checkpoint.tensors.items():

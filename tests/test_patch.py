@@ -22,6 +22,7 @@ from editkit.files.shard import unsigned
 from editkit.patch import rewrite
 from editkit.patch.change import Change
 from editkit.patch.patch import Patch
+from editkit.patch.provenance import PROVENANCE as CARD
 
 # the round trip
 
@@ -35,7 +36,7 @@ def test_revert_restores_every_byte(tmp_path: Path, dtype: str, shards: int) -> 
     patch = Patch.load(tmp_path / "patch")
     applied = patch.apply(model, tmp_path / "edited")
     assert applied.weights == 14 + 84
-    assert digests(tmp_path / "edited").keys() == before.keys()
+    assert digests(tmp_path / "edited").keys() == {*before, CARD}
     assert digests(tmp_path / "edited") != before
     patch.revert(tmp_path / "edited", tmp_path / "restored")
     assert digests(tmp_path / "restored") == before
@@ -134,7 +135,7 @@ def test_the_same_patch_has_the_same_bytes(model: Path, tmp_path: Path) -> None:
 def test_a_patch_made_from_shards_applies_to_one_file(tmp_path: Path) -> None:
     sharded, single = model_folder(tmp_path / "s", shards=3), model_folder(tmp_path / "one")
     negated(sharded).apply(single, tmp_path / "edited")
-    assert listing(tmp_path / "edited") == listing(single)
+    assert listing(tmp_path / "edited") == [CARD, *listing(single)]
 
 
 # what is written, and where
@@ -146,7 +147,7 @@ def test_unedited_twins_are_left_out_and_named(model: Path, saved: Path, tmp_pat
         (model / name).write_text("unedited")
     applied = Patch.load(saved).apply(model, tmp_path / "edited")
     assert set(applied.left_out) == {"pytorch_model.bin", "tf_model.h5", "onnx/"}
-    expected = ["config.json", "extra", "extra/notes.txt", "model.safetensors", "tokenizer.json"]
+    expected = [CARD, "config.json", "extra", "extra/notes.txt", "model.safetensors", "tokenizer.json"]
     assert listing(tmp_path / "edited") == expected
 
 
@@ -182,7 +183,7 @@ def test_one_file_in_gives_a_folder_with_that_file(tmp_path: Path) -> None:
     (tmp_path / "downloads" / "unrelated.txt").write_text("x")
     patch = negated(file)
     patch.apply(file, tmp_path / "downloads" / "edited")
-    assert listing(tmp_path / "downloads" / "edited") == ["clip.safetensors"]
+    assert listing(tmp_path / "downloads" / "edited") == [CARD, "clip.safetensors"]
     patch.revert(tmp_path / "downloads" / "edited", tmp_path / "restored")
     assert (tmp_path / "restored" / "clip.safetensors").read_bytes() == file.read_bytes()
 
@@ -265,11 +266,11 @@ def test_another_runs_remains_are_not_touched(model: Path, saved: Path, tmp_path
     assert not list(tmp_path.glob(".edited.partial-*-*"))
 
 
-def test_a_torch_archive_is_pointed_to_the_edit_command(saved: Path, tmp_path: Path) -> None:
+def test_a_damaged_torch_archive_is_refused(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(b"PK\x03\x04")
-    with pytest.raises(ModelError, match="torch archive") as caught:
+    with pytest.raises(ModelError, match="cannot be read as plain tensors") as caught:
         Patch.load(saved).apply(tmp_path / "model.pt", tmp_path / "edited")
-    assert "editkit edit" in caught.value.remedy
+    assert "Convert it to safetensors" in caught.value.remedy
 
 
 def test_the_documented_reader_applies_a_patch(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from editkit.errors import ModelError
 
 INDEX = ".safetensors.index.json"
+ANY_INDEX = re.compile(r"\.(?P<format>safetensors|bin)\.index(\.[\w-]+)?\.json$", re.IGNORECASE)
+"""How an index of shards is called, a variant's (`model.safetensors.index.fp16.json`) too."""
 ARCHIVE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt")
 WEIGHT_SUFFIXES = (
     *ARCHIVE_SUFFIXES,
@@ -22,16 +25,32 @@ WEIGHT_FOLDERS = ("onnx", "openvino", "coreml", "tflite")
 def is_weights(name: str) -> bool:
     """Whether a path inside a model folder ("onnx/model.onnx") is a file of weights, by its name."""
     *folders, file = PurePosixPath(name.lower()).parts
-    return file.endswith(WEIGHT_SUFFIXES) or any(folder in WEIGHT_FOLDERS for folder in folders)
+    if file.endswith(WEIGHT_SUFFIXES) or ANY_INDEX.search(file):
+        return True
+    return any(folder in WEIGHT_FOLDERS for folder in folders)
 
 
-ADAPTERS = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
-"""What PEFT saves: beside a model's weights, its libraries would lay it over them."""
+def is_safetensors(name: str) -> bool:
+    """Whether a file holds safetensors or is the index of shards that do, by its name."""
+    index = ANY_INDEX.search(name)
+    return name.lower().endswith(".safetensors") or bool(index and index["format"].lower() == "safetensors")
+
+
+def is_archives(name: str) -> bool:
+    """Whether a file is a torch archive or the index of some, by its name."""
+    return name.lower().endswith(ARCHIVE_SUFFIXES) or bool(ANY_INDEX.search(name) and not is_safetensors(name))
+
+
+ADAPTERS = (
+    *("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"),
+    *("pytorch_lora_weights.safetensors", "pytorch_lora_weights.bin"),
+)
+"""What PEFT and diffusers save of an adapter: beside a model's weights, their libraries would lay it over them."""
 
 
 def is_adapter(name: str) -> bool:
-    """Whether a file belongs to an adapter that PEFT trained, by its name."""
-    return name in ADAPTERS
+    """Whether a file, in the folder or below it, belongs to an adapter that was trained for a model, by its name."""
+    return PurePosixPath(name).name in ADAPTERS
 
 
 def split_others(root: Path, chosen: Collection[str | None]) -> tuple[tuple[str, ...], tuple[str, ...]]:

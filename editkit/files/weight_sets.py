@@ -10,14 +10,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from editkit.errors import ModelError
-from editkit.files.model_folder import ARCHIVE_SUFFIXES, INDEX, is_adapter
+from editkit.files.model_folder import ANY_INDEX, ARCHIVE_SUFFIXES, is_adapter, is_archives, is_safetensors
+from editkit.files.no_weights import TRAINING, no_weights
 from editkit.files.shard import TensorInfo
 from editkit.files.source import ModelFolder
 from editkit.files.weight_names import OPEN_CLIP, TRANSFORMERS, WeightNames
 
 ZIP, PICKLES = b"PK\x03\x04", (b"\x80\x02", b"\x80\x04")
-TRAINING = ("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "rng_state.pth")
-"""What trainers leave beside a model's weights."""
 CONVERT = "Name the model as `editkit edit` does (its folder, open_clip:NAME@PATH): an archive is then converted once."
 
 
@@ -44,10 +43,10 @@ def library_weights(folder: ModelFolder, names: WeightNames) -> WeightSet:
     for name in names.all():
         if name in there:
             return _open_set(folder, name)
-    others = _without_shards(folder, _candidates(folder, names)[1]) or sorted(filter(_is_model_archive, there))
+    others = _other_sets(folder, names)
     if len(others) == 1:
         return _open_set(folder, others[0])
-    raise _without(folder, names)
+    raise no_weights(folder, names)
 
 
 def find_weights(folder: ModelFolder, holding: Collection[str], first: WeightNames | None = None) -> WeightSet:
@@ -60,24 +59,22 @@ def find_weights(folder: ModelFolder, holding: Collection[str], first: WeightNam
     Raises:
         ModelError: no weights, or several sets of which none is the obvious one, or a damaged set.
     """
-    ranked, others = _candidates(folder, first)
-    if not ranked:
-        others = _without_shards(folder, others)
-    if not ranked and not others:
-        return _only_archives(folder, first)
-    sets = [_open_set(folder, ranked[0] if ranked else others[0])] if ranked or len(others) == 1 else []
-    if sets and set(holding) <= set(sets[0].tensors):
-        return sets[0]
+    ranked, others = _ranked(folder, first), _other_sets(folder, first)
+    names = ranked[:1] if ranked else others if len(others) == 1 else []
+    found = _open_set(folder, names[0]) if names else None
+    if found and not found.archives and set(holding) <= set(found.tensors):
+        return found
     fitting = _fitting(folder, [*ranked[1:], *others], set(holding)) if holding else []
-    known = {*TRANSFORMERS.all(), *OPEN_CLIP.all()}
-    if fitting and (len(fitting) == 1 or set(fitting[0].files) <= known):
+    if fitting and (len(fitting) == 1 or set(fitting[0].files) <= {*TRANSFORMERS.all(), *OPEN_CLIP.all()}):
         return fitting[0]
-    if not sets:
-        raise ModelError(
-            f"{folder.source} holds several sets of weights: {', '.join(others)}.",
-            "Give the one you mean by its own path.",
-        )
-    return sets[0]
+    if found:
+        return found
+    if not others:
+        raise no_weights(folder, first or TRANSFORMERS)
+    raise ModelError(
+        f"{folder.source} holds several sets of weights: {', '.join(others)}.",
+        "Give the one you mean by its own path.",
+    )
 
 
 def named_weights(folder: ModelFolder, files: Sequence[str]) -> WeightSet:
@@ -86,14 +83,14 @@ def named_weights(folder: ModelFolder, files: Sequence[str]) -> WeightSet:
     Raises:
         ModelError: a file is missing or damaged, or two of them hold the same tensor.
     """
-    return _open_index(folder, files[0]) if files[0].endswith(INDEX) else _open_shards(folder, tuple(files))
+    return _open_index(folder, files[0]) if ANY_INDEX.search(files[0]) else _open_shards(folder, tuple(files))
 
 
 def is_archive(path: Path) -> bool:
     """Whether a file is a torch archive, even where its name does not say so: its first bytes do, zip or pickle."""
     with path.open("rb") as stream:
         magic = stream.read(4)
-    return path.name.endswith(ARCHIVE_SUFFIXES) or magic == ZIP or magic[:2] in PICKLES
+    return path.name.lower().endswith(ARCHIVE_SUFFIXES) or magic == ZIP or magic[:2] in PICKLES
 
 
 def refuse_archive(path: Path) -> None:
@@ -102,66 +99,44 @@ def refuse_archive(path: Path) -> None:
         raise ModelError(f"{path} is a torch archive, and safetensors are wanted here.", CONVERT)
 
 
-def _candidates(folder: ModelFolder, first: WeightNames | None) -> tuple[list[str], list[str]]:
-    """Return (names that the libraries load, best first; all other safetensors files and indexes)."""
+def _ranked(folder: ModelFolder, first: WeightNames | None) -> list[str]:
+    """Return the names of weights that the libraries load, best first: all of the one that is known to come first."""
     there = folder.names()
-    found = sorted(name for name in there if name.endswith((".safetensors", INDEX)) and not is_adapter(name))
     only_open_clip = "open_clip_config.json" in there and "config.json" not in there
     best = first or (OPEN_CLIP if only_open_clip else TRANSFORMERS)
     libraries = [best, *(library for library in (TRANSFORMERS, OPEN_CLIP) if library != best)]
     order = [name for library in libraries for name in (library.safetensors, library.index)]
-    return [name for name in order if name in found], [name for name in found if name not in order]
+    order += [name for library in libraries for name in (library.archive, library.archive_index)]
+    if first:
+        order = [*first.all(), *(name for name in order if name not in first.all())]
+    return [name for name in order if name in there]
+
+
+def _other_sets(folder: ModelFolder, names: WeightNames | None) -> list[str]:
+    """Return the sets of weights that are called otherwise, one name each: safetensors, or else archives.
+
+    What another library calls its weights is that library's only where its configuration is there too.
+    """
+    there = folder.names()
+    libraries = {"config.json": TRANSFORMERS, "open_clip_config.json": OPEN_CLIP}
+    claimed = {name for config, library in libraries.items() if config in there for name in library.all()}
+    known = {*(names.all() if names else ()), *claimed, *TRAINING}
+    unknown = sorted(name for name in there if name not in known and not is_adapter(name))
+    for is_set in (is_safetensors, is_archives):
+        if found := _without_shards(folder, list(filter(is_set, unknown))):
+            return found
+    return []
 
 
 def _without_shards(folder: ModelFolder, names: list[str]) -> list[str]:
     """Drop the files that an index among `names` lists: on their own they are not a set of weights."""
-    shards = {shard for name in names if name.endswith(INDEX) for shard in _weight_map(folder, name).values()}
+    shards = {shard for name in names if ANY_INDEX.search(name) for shard in _weight_map(folder, name).values()}
     return [name for name in names if name not in shards]
-
-
-def _only_archives(folder: ModelFolder, first: WeightNames | None) -> WeightSet:
-    """Return the archives that a library would load.
-
-    Raises:
-        ModelError: there are none either.
-    """
-    there = folder.names()
-    for names in filter(None, (first, TRANSFORMERS, OPEN_CLIP)):
-        for name in (names.archive, names.archive_index):
-            if name in there:
-                return _open_set(folder, name)
-    raise _without(folder, first or TRANSFORMERS)
-
-
-def _is_model_archive(name: str) -> bool:
-    return name.endswith(ARCHIVE_SUFFIXES) and not is_adapter(name) and name not in TRAINING
-
-
-def _without(folder: ModelFolder, names: WeightNames) -> ModelError:
-    """Return the error for a folder without the weights that are looked for."""
-    weights = (".safetensors", *ARCHIVE_SUFFIXES)
-    instead = sorted(name for name in folder.names() if name.endswith(weights) and name not in TRAINING)
-    adapters = [name for name in instead if is_adapter(name)]
-    problem = f"There are no weights of {folder.source}: neither {names.safetensors} nor {names.archive} is there"
-    if folder.is_partial:
-        return ModelError(f"{problem} in the hub's cache.", "Go online once, so that they are downloaded.")
-    if adapters:
-        return ModelError(
-            f"{problem}, only {adapters[0]}, an adapter that belongs to another model.",
-            "Merge it into that model (`merge_and_unload`), save the result, and give its folder.",
-        )
-    if instead:
-        more = f" and {len(instead) - 3} more" if len(instead) > 3 else ""
-        return ModelError(
-            f"{problem}, only {', '.join(instead[:3])}{more}.",
-            f"If one of them is the whole model, copy or link it as {names.safetensors} (or {names.archive}).",
-        )
-    return ModelError(f"{problem}.", "Give the folder or the file that holds them.")
 
 
 def _fitting(folder: ModelFolder, names: list[str], holding: set[str]) -> list[WeightSet]:
     found = []
-    for name in names:
+    for name in filter(is_safetensors, names):
         with suppress(ModelError):  # a broken set of weights that nobody asked for is no reason to fail
             weights = _open_set(folder, name)
             if holding <= set(weights.tensors):
@@ -170,11 +145,9 @@ def _fitting(folder: ModelFolder, names: list[str], holding: set[str]) -> list[W
 
 
 def _open_set(folder: ModelFolder, name: str) -> WeightSet:
-    if name.endswith(INDEX):
-        return _open_index(folder, name)
-    if name.endswith(".safetensors"):
-        return _open_shards(folder, (name,))
-    if not name.endswith(".index.json"):
+    if is_safetensors(name):
+        return _open_index(folder, name) if ANY_INDEX.search(name) else _open_shards(folder, (name,))
+    if not ANY_INDEX.search(name):
         return WeightSet((name,), {}, archives=True)
     shards = tuple(sorted(set(_weight_map(folder, name).values())))
     _require(folder, name, shards)

@@ -14,12 +14,13 @@ from editkit.files.shard import ITEM_BITS, TensorInfo
 from editkit.files.source import ModelFolder, model_folder
 from editkit.files.weight_names import WeightNames
 from editkit.files.weight_sets import WeightSet, find_weights, is_archive, library_weights
+from editkit.files.wrapped_names import plain_names
 from editkit.progress import Stage
 
 Outline = Callable[[], Mapping[str, tuple[int, ...]]]
 """Gives the shapes of an architecture's tensors by key, without weights."""
-DDP = "module."
-"""What DistributedDataParallel puts before every key; no library loads a model that is saved so."""
+Names = Callable[[], Collection[str]]
+"""Gives names that the model's tensors should have."""
 
 
 def open_weights(
@@ -41,7 +42,7 @@ def open_weights(
     Raises:
         ModelError: there are no weights of these names, or they are damaged; the hub says no.
     """
-    opened = _pending(folder, library_weights(folder, names), names, outline, dtype)
+    opened = _pending(folder, library_weights(folder, names), names, outline, dtype, expected=outline)
     return _alone(opened) if alone else opened
 
 
@@ -57,29 +58,47 @@ def open_any_weights(source: str | Path, holding: Collection[str] = (), first: W
     """
     path = Path(source).expanduser()
     if path.is_file():
-        return open_file(path, dict) if is_archive(path) else Checkpoint.open(path)
+        return _open_file(path, dict, lambda: holding)
     folder = model_folder(source)
     found = find_weights(folder, holding, first)
-    return _pending(folder, found, first or WeightNames(), dict, "F32")
+    return _pending(folder, found, first or WeightNames(), dict, "F32", expected=lambda: holding)
 
 
 def open_file(path: Path, outline: Outline) -> Checkpoint:
-    """Open one file of weights; an archive is converted when its weights are read.
+    """Open one file of weights; what has to be converted is so when its weights are read.
 
     Raises:
         ModelError: it is no safetensors file.
     """
+    return _open_file(path, outline, outline)
+
+
+def _open_file(path: Path, outline: Outline, expected: Names) -> Checkpoint:
     if not is_archive(path):
-        return Checkpoint.open(path)
+        return _unwrapped(Checkpoint.open(path), expected)
 
     def bring(stage: Stage) -> Checkpoint:
-        with stage(f"converting {path.name}", 1) as advance:
-            converted = conversion.converted_file(path)
-            advance(1)
-        return Checkpoint.open(converted)
+        return _unwrapped(Checkpoint.open(_converted(path, {}, stage)), expected).here(stage)
 
     what = f"{path.name}, a torch archive, is to be converted"
     return Checkpoint(path.parent, (path.name,), outlined(outline(), "F32"), alone=True, pending=Pending(what, bring))
+
+
+def _unwrapped(checkpoint: Checkpoint, expected: Names) -> Checkpoint:
+    """Return a lone safetensors file under its tensors' plain names."""
+    names = plain_names(checkpoint.tensors, expected)
+    if all(key == name for key, name in names.items()):
+        return checkpoint
+    path = checkpoint.root / checkpoint.files[0]
+    pending = Pending(f"{path.name} is to be converted", lambda stage: Checkpoint.open(_converted(path, names, stage)))
+    return replace(checkpoint, tensors=_renamed(checkpoint.tensors, names), pending=pending)
+
+
+def _converted(path: Path, names: Mapping[str, str], stage: Stage) -> Path:
+    with stage(f"converting {path.name}", 1) as advance:
+        converted = conversion.converted_file(path, names)
+        advance(1)
+    return converted
 
 
 def _alone(checkpoint: Checkpoint) -> Checkpoint:
@@ -101,24 +120,35 @@ def outlined(shapes: Mapping[str, tuple[int, ...]], dtype: str) -> dict[str, Ten
     return infos
 
 
-def _pending(folder: ModelFolder, found: WeightSet, names: WeightNames, outline: Outline, dtype: str) -> Checkpoint:
+def _pending(
+    folder: ModelFolder, found: WeightSet, names: WeightNames, outline: Outline, dtype: str, *, expected: Names
+) -> Checkpoint:
     """Return the checkpoint of a set of weights, and what is to be done before they can be read."""
     others, twins = split_others(folder.root, {*found.files, found.index})
     opened = Checkpoint(folder.root, found.files, found.tensors, twins, found.index, others)
     wanted = [name for name in (*found.files, *filter(None, (found.index,))) if folder.lacks(name)]
     download = f"{-(-sum(map(folder.size, wanted)) // MB):,} MB to download" if wanted else ""
-    if not found.archives and not _is_wrapped(found):
+    plain = plain_names(found.tensors, expected)
+    if not found.archives and all(key == name for key, name in plain.items()):
         return replace(opened, pending=Pending(download, _brought(folder, wanted, found))) if wanted else opened
+
+    def converted(root: Path, weights: WeightSet, renamed: Mapping[str, str], stage: Stage) -> Path:
+        with stage(f"converting {weights.files[0]}", 1) as advance:
+            made = conversion.converted_folder(root, weights.files, weights.index, names.safetensors, renamed)
+            advance(1)
+        return made
 
     def bring(stage: Stage) -> Checkpoint:
         folder.fetch(wanted, stage)
-        with stage(f"converting {found.files[0]}", 1) as advance:
-            root = conversion.converted_folder(folder.root, found.files, found.index, names.safetensors)
-            advance(1)
-        return Checkpoint.open(root, files=(names.safetensors,))
+        made = Checkpoint.open(converted(folder.root, found, plain, stage), files=(names.safetensors,))
+        inner = plain_names(made.tensors, expected)
+        if any(key != name for key, name in inner.items()):  # known only now that the archive was read
+            read = WeightSet(made.files, made.tensors)
+            made = Checkpoint.open(converted(made.root, read, inner, stage), files=(names.safetensors,))
+        return replace(made, left_out=twins)
 
     convert = f"{found.files[0]} is to be converted"
-    tensors = outlined(outline(), dtype) if found.archives else _unwrapped(found.tensors)
+    tensors = outlined(outline(), dtype) if found.archives else _renamed(found.tensors, plain)
     return replace(opened, tensors=tensors, pending=Pending(", ".join(filter(None, (download, convert))), bring))
 
 
@@ -131,9 +161,5 @@ def _brought(folder: ModelFolder, wanted: list[str], found: WeightSet) -> Callab
     return bring
 
 
-def _is_wrapped(found: WeightSet) -> bool:
-    return bool(found.tensors) and all(key.startswith(DDP) for key in found.tensors)
-
-
-def _unwrapped(tensors: Mapping[str, TensorInfo]) -> dict[str, TensorInfo]:
-    return {key.removeprefix(DDP): replace(info, key=key.removeprefix(DDP)) for key, info in tensors.items()}
+def _renamed(tensors: Mapping[str, TensorInfo], names: Mapping[str, str]) -> dict[str, TensorInfo]:
+    return {names[key]: replace(info, key=names[key]) for key, info in tensors.items()}

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from editkit.files.shard import Bits, TensorInfo, hash_bits, read_bits, read_hea
 from editkit.files.weights import open_any_weights
 from editkit.files.whole_text import json_text
 from editkit.patch.change import Change
+from editkit.patch.provenance import add_provenance, remove_provenance
 from editkit.patch.record_file import CARD, FORMAT, RECORD, TENSORS, damaged, file_facts, part_of, read_record
 from editkit.patch.rewrite import Applied, Rewrite, rewrite, verify
 from editkit.progress import Stage, silent
@@ -102,11 +104,11 @@ class Patch:
             columns += [(f"after:{key}", change.dtype, shape, change.after)]
             if change.index is not None:
                 columns += [(f"index:{key}", _INDEX_NAMES[change.index.itemsize], change.index.shape, change.index)]
-        with new_folder(_path(folder)) as partial:
-            write_shard(partial / TENSORS, columns, {"format": FORMAT})
-            (partial / CARD).write_text(card, encoding="utf-8", errors="backslashreplace")
-            record = {**self.record, "files": {TENSORS: file_facts(partial / TENSORS)}}
-            (partial / RECORD).write_text(json_text(record, indent=2) + "\n", encoding="utf-8")
+        with new_folder(_path(folder)) as made:
+            write_shard(made / TENSORS, columns, {"format": FORMAT})
+            (made / CARD).write_text(card, encoding="utf-8", errors="backslashreplace")
+            record = {**self.record, "files": {TENSORS: file_facts(made / TENSORS)}}
+            (made / RECORD).write_text(json_text(record, indent=2) + "\n", encoding="utf-8")
 
     def apply(
         self,
@@ -117,7 +119,7 @@ class Patch:
         stage: Stage = silent,
         beside: Callable[[Path], None] | None = None,
     ) -> Applied:
-        """Write an edited copy of `model` to the new folder `output`.
+        """Write an edited copy of `model` to the new folder `output`, with a card that says what it is (EDITKIT.md).
 
         Everything is verified before anything is written; on any failure nothing is left behind.
 
@@ -133,9 +135,15 @@ class Patch:
             ModelError: the model cannot be read.
             OutputError: the output exists or cannot be written.
         """
+
+        def finish(folder: Path) -> None:
+            if beside is not None:
+                beside(folder)
+            add_provenance(folder, self.record, sum(change.count for change in self.changes.values()))
+
         checkpoint, place = self._open(model), _path(output)
         target = self._forward()
-        return rewrite(target, checkpoint, place, allow_other_tensors=allow_other_tensors, stage=stage, beside=beside)
+        return rewrite(target, checkpoint, place, allow_other_tensors=allow_other_tensors, stage=stage, beside=finish)
 
     def revert(
         self,
@@ -146,8 +154,10 @@ class Patch:
         stage: Stage = silent,
     ) -> Applied:
         """Write a copy of the edited `model` with the edit undone: `apply` with the columns swapped."""
-        checkpoint = self._open(model)
-        return rewrite(self._back(), checkpoint, _path(output), allow_other_tensors=allow_other_tensors, stage=stage)
+        checkpoint, place = self._open(model), _path(output)
+        beside = partial(remove_provenance, record=self.record)
+        target = self._back()
+        return rewrite(target, checkpoint, place, allow_other_tensors=allow_other_tensors, stage=stage, beside=beside)
 
     def require_base(self, checkpoint: Checkpoint, *, called: object = "") -> None:
         """Check that the patch was made from these very weights; writes nothing.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from editkit.plugin import ModelError, fetch_files, settings_digest
+from editkit.plugin import ModelError, fetch_files, image_notes, settings_digest
 from editkit_clip.processing import tower_config
 
 What = Literal["tokenizer", "image processor"]
@@ -110,6 +110,9 @@ def notes_on(*parts: Part) -> tuple[str, ...]:
         named = " and no ".join(part.what for part in lacking)
         base = f", and {lacking[0].base}'s cannot be had" if lacking[0].base else ""
         notes.append(f"no {named}: {lacking[0].source} has none of its own{base}")
+    for part in parts:
+        if part.what == "image processor" and part.folder:
+            notes += image_notes(part.folder)
     return tuple(notes)
 
 

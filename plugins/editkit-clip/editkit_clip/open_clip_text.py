@@ -8,10 +8,12 @@ from typing import Any
 
 from torch import Tensor
 
-from editkit.plugin import ModelError, ModelFiles, fetch_files, settings_digest
+from editkit.plugin import ModelError, ModelFiles, fetch_files, require_ids_fit, settings_digest
 from editkit_clip.processing import first_end_mask, pad
 
 CONFIG = "open_clip_config.json"
+VOCABULARY = 49408
+"""How many ids open_clip's text towers embed where the settings do not say it."""
 VOCABULARIES = (
     "tokenizer.json",
     "vocab.json",
@@ -34,11 +36,9 @@ def make_tokenizer(files: ModelFiles) -> Any:
     """Return a model's tokenizer: of a folder, what is in it; of a lone checkpoint, what its architecture names.
 
     Raises:
-        ModelError: it is not there and cannot be downloaded, or adds tokens behind the padding.
+        ModelError: it is not there and cannot be downloaded, tokenizes in an unknown mode, or has ids that the text
+            tower does not embed.
     """
-    import open_clip
-    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
-
     settings = files.config["model_cfg"]["text_cfg"]
     name, root = settings.get("hf_tokenizer_name"), files.checkpoint.root
     if settings.get("tokenizer_mode"):
@@ -52,6 +52,17 @@ def make_tokenizer(files: ModelFiles) -> Any:
             f"{files.source} has no tokenizer: none of {', '.join(VOCABULARIES)} is there.",
             f"Copy the tokenizer files of {name} into the folder.",
         )
+    tokenizer = _tokenizer(files, settings, in_folder=in_folder)
+    if _is_hugging_face(tokenizer) and not settings.get("hf_model_name"):
+        require_ids_fit(files.source, tokenizer.tokenizer, settings.get("vocab_size", VOCABULARY))
+    return tokenizer
+
+
+def _tokenizer(files: ModelFiles, settings: Mapping[str, Any], *, in_folder: bool) -> Any:
+    import open_clip
+    from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+
+    name, root = settings.get("hf_tokenizer_name"), files.checkpoint.root
     given = {"context_length": settings.get("context_length", 77), **(settings.get("tokenizer_kwargs") or {})}
     try:
         if in_folder:

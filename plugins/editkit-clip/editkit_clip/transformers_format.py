@@ -24,9 +24,12 @@ from editkit.plugin import (
     outline,
     promised,
     read_json,
+    require_ids_fit,
+    require_pixels_fit,
     saved_dtype,
 )
 from editkit_clip.base_model import Part, digest_of, find_parts, notes_on
+from editkit_clip.end_of_text import require_end_fits, require_same_vocabulary
 from editkit_clip.processing import first_end_mask, pad, tower_config
 
 LAYERS: Mapping[Tower, str] = {"text": "text_model.encoder.layers", "vision": "vision_model.encoder.layers"}
@@ -83,18 +86,13 @@ class TransformersClip:
 
     def load(self, files: ModelFiles, *, device: str, dtype: str, towers: Sequence[Tower]) -> LoadedClip:
         """Load the model in evaluation mode; of a tower that is not asked for, nothing is read but its projection."""
-        from transformers import AutoTokenizer
-        from transformers.models.auto.image_processing_auto import AutoImageProcessor
-
-        kinds: dict[Tower, Any] = {"text": AutoTokenizer, "vision": AutoImageProcessor}
-        parts = {tower: part for tower, part in zip(kinds, _parts(files), strict=True) if tower in towers}
+        parts = {tower: part for tower, part in zip(LAYERS, _parts(files), strict=True) if tower in towers}
         places = {tower: part.place for tower, part in parts.items()}  # before the weights are read: one may be missing
         with library_errors(f"The CLIP model {files.source} cannot be loaded"):
+            config = _architecture(towers).config_class.from_dict(dict(files.config))
+            made = {tower: _processing(files.source, parts[tower], tower, config) for tower in places}
             lacking = [f"{tower}_model." for tower in LAYERS if tower not in towers]
             model = fill_architecture(_architecture(towers), files, dtype=dtype, without=lacking)
-            made = {  # the config is the model's: a base's folder has none
-                tower: kinds[tower].from_pretrained(place, config=model.config) for tower, place in places.items()
-            }
         model = model.to(device).eval().requires_grad_(requires_grad=False)
         bases: dict[str, str] = {part.what: part.base for part in parts.values() if part.borrowed}
         return LoadedClip(model, made.get("text"), made.get("vision"), towers, bases)
@@ -107,6 +105,25 @@ class TransformersClip:
 
 def _parts(files: ModelFiles) -> tuple[Part, ...]:
     return find_parts(files.source, files.checkpoint.root, files.config)
+
+
+def _processing(source: str, part: Part, tower: Tower, config: Any) -> Any:
+    """Return the tokenizer or the image processor of a tower, checked; `config` is the model's, a base has none."""
+    from transformers import AutoTokenizer
+    from transformers.models.auto.image_processing_auto import AutoImageProcessor
+
+    whose = part.base if part.borrowed else source
+    if tower == "vision":
+        processor = AutoImageProcessor.from_pretrained(part.place, config=config, trust_remote_code=False)
+        require_pixels_fit(source, processor, config.vision_config.image_size, whose)
+        return processor
+    text = config.text_config
+    tokenizer = AutoTokenizer.from_pretrained(part.place, config=config, trust_remote_code=False)
+    if part.borrowed:
+        require_same_vocabulary(source, whose, tokenizer, text.vocab_size)
+    require_ids_fit(source, tokenizer, text.vocab_size, whose)
+    require_end_fits(source, whose, tokenizer, text.eos_token_id)
+    return tokenizer
 
 
 def _architecture(towers: Sequence[Tower]) -> Any:

@@ -16,11 +16,13 @@ from editkit.plugin import (
     Role,
     Site,
     Tower,
+    image_notes,
     library_errors,
     model_folder,
     open_weights,
     outline,
     read_json,
+    refuse_unknown,
     saved_dtype,
     settings_digest,
 )
@@ -32,8 +34,8 @@ from editkit_llava.architecture import (
     whole_architecture,
 )
 from editkit_llava.model import LoadedLlava
-from editkit_llava.names import architecture_names, checkpoint_keys, published_name
-from editkit_llava.processing import require_vocabulary
+from editkit_llava.names import architecture_names, checkpoint_keys, published_name, unknown_keys
+from editkit_llava.processing import require_fit, require_vocabulary
 from editkit_llava.towers import load_towers
 
 if TYPE_CHECKING:
@@ -84,7 +86,7 @@ class Llava:
             settings_digest(folder.root),
             no_joint_space=APART,
             commit=folder.commit,
-            notes=(*folder.notes(), *notes),
+            notes=(*folder.notes(), *notes, *image_notes(folder.root)),
         )
 
     def sites(self, files: ModelFiles) -> list[Site]:
@@ -125,12 +127,15 @@ class Llava:
         folder, layers = files.checkpoint.root, feature_layers(files.config)
         keys = checkpoint_keys(files.checkpoint.tensors)
         with library_errors(f"The LLaVA model {files.source} cannot be loaded"):
+            refuse_unknown(files.source, unknown_keys(files.checkpoint.tensors, _outline(files.config)))
             if "text" in towers:
                 require_vocabulary(files.source, folder)
-            tokenizer = AutoTokenizer.from_pretrained(folder) if "text" in towers else None
-            processor = AutoImageProcessor.from_pretrained(folder) if "vision" in towers else None
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False) if "text" in towers else None
+            images = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False) if "vision" in towers else None
+            require_fit(files.source, config, tokenizer, images)
             module = load_towers(
-                AutoConfig.from_pretrained(folder),
+                config,
                 files.checkpoint,
                 keys,
                 towers,
@@ -145,7 +150,7 @@ class Llava:
             layers=layers,
             skip=int(drops_first_token(files.config)),
             tokenizer=tokenizer,
-            processor=processor,
+            processor=images,
         )
 
     def load_captioner(self, files: ModelFiles, *, device: str, dtype: str, device_map: Any = None) -> LlavaCaptioner:

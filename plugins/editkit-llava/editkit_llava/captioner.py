@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from editkit.plugin import ModelError, ModelFiles, library_errors
+from editkit.plugin import ModelError, ModelFiles, fill_architecture, library_errors
 from editkit_llava.architecture import drops_first_token, part_type, whole_architecture
-from editkit_llava.names import live_name, published_name
-from editkit_llava.processing import require_vocabulary
+from editkit_llava.names import live_name
+from editkit_llava.processing import require_fit, require_vocabulary
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,10 +21,11 @@ PROMPT = "Question: Please, provide a caption for the image. Answer:"
 """What the paper's released code asks."""
 CONVERSATION = "USER: <image>\n{prompt} ASSISTANT:"
 """The form of a turn that LLaVA-1.5 was trained on."""
+GENERATION = "generation_config.json"
 
 
 class LlavaCaptioner:
-    """A LLaVA with its processor.
+    """A LLaVA with its processor, and the folder of what did not fit on the devices, if anything may not.
 
     The released prompt is a bare question. Here it stands in the turn of a conversation, as the model was trained to be
     asked: in the form that the folder's chat template gives, or LLaVA-1.5's where there is none.
@@ -31,8 +33,9 @@ class LlavaCaptioner:
 
     prompt = PROMPT
 
-    def __init__(self, module: Any, processor: Any) -> None:
+    def __init__(self, module: Any, processor: Any, offloaded: TemporaryDirectory[str] | None = None) -> None:
         self.module = module
+        self._offloaded = offloaded  # lives as long as the model that reads from it
         self.device: torch.device = module.device
         self._processor = processor
         self._tensors = module.state_dict(keep_vars=True)
@@ -96,28 +99,26 @@ class LlavaCaptioner:
 
 
 def load_captioner(files: ModelFiles, *, device: str, dtype: str, device_map: Any = None) -> LlavaCaptioner:
-    """Load a whole LLaVA through transformers; `device_map` in place of `device` spreads it over several.
+    """Load a whole LLaVA from its checkpoint's own tensors; `device_map` in place of `device` spreads it over several.
 
     Raises:
         ModelError: a tensor, the tokenizer or the image processor is missing, or does not fit the configuration.
     """
-    from transformers import AutoProcessor
+    from transformers import AutoProcessor, GenerationConfig
 
     folder, family = files.checkpoint.root, whole_architecture(files.config)
+    offloaded = TemporaryDirectory(prefix="editkit-") if device_map else None
     with library_errors(f"The LLaVA model {files.source} cannot be loaded"):
         require_vocabulary(files.source, folder)
-        processor = AutoProcessor.from_pretrained(folder)
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+        config = family.config_class.from_dict(dict(files.config))
+        require_fit(files.source, config, processor.tokenizer, processor.image_processor)
         if processor.patch_size is None:  # folders that are older than these settings
             processor.patch_size = files.config["vision_config"]["patch_size"]
             processor.vision_feature_select_strategy = "default" if drops_first_token(files.config) else "full"
             processor.num_additional_image_tokens = int(part_type(files.config, "vision_config") == "clip_vision_model")
-        module, info = family.from_pretrained(
-            folder, dtype=getattr(torch, dtype), device_map=device_map or device, output_loading_info=True
-        )
-    if lacking := sorted(map(str, info["missing_keys"] or info["mismatched_keys"])):
-        raise ModelError(
-            f"{files.source} has no tensor {published_name(lacking[0].removeprefix('model.'))} of the shape that its "
-            f"config.json promises (tensors that are missing: {len(lacking)}).",
-            "Check that config.json and the weights belong together, or download the model again.",
-        )
-    return LlavaCaptioner(module.eval().requires_grad_(requires_grad=False), processor)
+        place = offloaded.name if offloaded else None
+        module = fill_architecture(family, files, dtype=dtype, device_map=device_map or device, offload_folder=place)
+        if (folder / GENERATION).is_file():
+            module.generation_config = GenerationConfig.from_pretrained(folder)
+    return LlavaCaptioner(module.eval().requires_grad_(requires_grad=False), processor, offloaded)

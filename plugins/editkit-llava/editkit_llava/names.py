@@ -46,6 +46,12 @@ def checkpoint_keys(keys: Iterable[str]) -> dict[str, str]:
     return {live_name(key): key for key in keys}
 
 
+def unknown_keys(keys: Iterable[str], architecture: Iterable[str]) -> list[str]:
+    """Return the keys of a checkpoint that are no tensor of an architecture, whose names are live ones."""
+    known = set(map(live_name, architecture))
+    return [key for name, key in checkpoint_keys(keys).items() if name not in known]
+
+
 def architecture_names(keys: Iterable[str], tower: Tower) -> dict[str, str]:
     """Return, for a tower's tensors, name in the architecture -> checkpoint key."""
     return {

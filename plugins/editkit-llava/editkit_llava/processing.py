@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from editkit.plugin import ModelError
+from editkit.plugin import ModelError, require_ids_fit, require_pixels_fit
 
 VOCABULARIES = ("tokenizer.json", "tokenizer.model")
 
@@ -49,3 +49,15 @@ def require_vocabulary(source: str, folder: Path) -> None:
             f"{source} has no tokenizer: neither of {' and '.join(VOCABULARIES)} is there.",
             "Copy the tokenizer files of the model it was trained from into the folder.",
         )
+
+
+def require_fit(source: str, config: Any, tokenizer: Any, images: Any) -> None:
+    """Check a tokenizer and an image processor, None where there is none, against transformers' config of the model.
+
+    Raises:
+        ModelError: the tokenizer has ids that the language model does not embed, or images are of another size.
+    """
+    if tokenizer is not None:
+        require_ids_fit(source, tokenizer, config.text_config.vocab_size)
+    if images is not None:
+        require_pixels_fit(source, images, config.vision_config.image_size)

@@ -15,12 +15,15 @@ from editkit.plugin import (
     Site,
     Tower,
     fill_architecture,
+    image_notes,
     library_errors,
     model_folder,
     open_weights,
     outline,
     promised,
     read_json,
+    require_ids_fit,
+    require_pixels_fit,
     saved_dtype,
     settings_digest,
 )
@@ -47,8 +50,8 @@ class TransformersSiglip:
         config = read_json(folder.root / "config.json")
         shapes = partial(outline, _architecture(config), config)
         checkpoint = open_weights(folder, TRANSFORMERS, shapes, saved_dtype(config))
-        digest = settings_digest(folder.root)
-        return ModelFiles(source, checkpoint, config, "siglip", digest, commit=folder.commit, notes=folder.notes())
+        digest, notes = settings_digest(folder.root), (*folder.notes(), *image_notes(folder.root))
+        return ModelFiles(source, checkpoint, config, "siglip", digest, commit=folder.commit, notes=notes)
 
     def sites(self, files: ModelFiles) -> list[Site]:
         """List every linear map of both towers: the blocks', and those of the heads that pool.
@@ -88,14 +91,16 @@ class TransformersSiglip:
                 "Copy the tokenizer files of the model it was trained from into the folder.",
             )
         with library_errors(f"The SigLIP model {files.source} cannot be loaded"):
+            config = _architecture(files.config).config_class.from_dict(dict(files.config))
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False) if "text" in towers else None
+            images = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False) if "vision" in towers else None
+            _require_fit(files.source, config, tokenizer, images)
             model = fill_architecture(_architecture(files.config), files, dtype=dtype)
-            tokenizer = AutoTokenizer.from_pretrained(folder) if "text" in towers else None
-            processor = AutoImageProcessor.from_pretrained(folder) if "vision" in towers else None
         if "text" not in towers:
             model.text_model = None
         if "vision" not in towers:
             model.vision_model = None
-        return LoadedSiglip(model.to(device).eval().requires_grad_(requires_grad=False), tokenizer, processor, towers)
+        return LoadedSiglip(model.to(device).eval().requires_grad_(requires_grad=False), tokenizer, images, towers)
 
     def save_beside(self, files: ModelFiles, folder: Path) -> None:
         """Write nothing: a transformers folder is whole as it is."""
@@ -106,6 +111,26 @@ def _architecture(config: Mapping[str, Any]) -> Any:
     from transformers import Siglip2Model, SiglipModel
 
     return Siglip2Model if config.get("model_type") == "siglip2" else SiglipModel
+
+
+def _require_fit(source: str, config: Any, tokenizer: Any, images: Any) -> None:
+    """Check tokenizer and image processor against the model; NaFlex takes images of any size, in patches of its own."""
+    if tokenizer is not None:
+        require_ids_fit(source, tokenizer, config.text_config.vocab_size)
+        if tokenizer.pad_token_id is None:
+            raise ModelError(
+                f"The tokenizer of {source} has no pad_token, and SigLIP fills up every caption.",
+                "Copy the tokenizer files of the model that these weights were trained from beside them.",
+            )
+    vision = config.vision_config
+    if images is not None and config.model_type == "siglip":
+        require_pixels_fit(source, images, vision.image_size)
+    elif images is not None and images.patch_size != vision.patch_size:
+        raise ModelError(
+            f"The image processor of {source} cuts patches of {images.patch_size} pixels, but its vision tower takes "
+            f"{vision.patch_size}.",
+            "Set patch_size in its preprocessor_config.json to that of the model.",
+        )
 
 
 def _pooling_sites(files: ModelFiles) -> list[Site]:
