@@ -11,7 +11,14 @@ from editkit.components.specs import (
     ScorerSpec,
     SelectorSpec,
 )
-from editkit.data.options import ClassesOptions, PairsOptions, QueriesOptions, VisuOptions
+from editkit.data.options import (
+    ClassesOptions,
+    PairsOptions,
+    QueriesOptions,
+    VisuOptions,
+    table_splits,
+    visu_splits,
+)
 from editkit.data.zeroshot.options import ZEROSHOT
 from editkit.evals.judges.specs import JUDGES
 from editkit.evals.specs import EVALUATIONS
@@ -49,6 +56,7 @@ def editkit_datasets() -> list[DatasetSpec]:
             summary="ViSU's JSON files with your image folders",
             target="editkit.data.visu:Visu",
             options=VisuOptions,
+            splits=visu_splits,
             reference="Safe-CLIP, ECCV 2024",
         ),
         DatasetSpec(
@@ -56,6 +64,7 @@ def editkit_datasets() -> list[DatasetSpec]:
             summary="a table of tuples: JSONL, CSV, Parquet or hf:NAME",
             target="editkit.data.pairs:Pairs",
             options=PairsOptions,
+            splits=table_splits,
         ),
         DatasetSpec(
             name="classes",

@@ -132,6 +132,9 @@ LIBRARIES = {
     "timm": "timm",
     "accelerate": "accelerate",
     "Pillow": "PIL",
+    "pillow-heif": "pillow_heif",
+    "pillow-avif-plugin": "pillow_avif",
+    "pillow-jxl-plugin": "pillow_jxl",
     "numpy": "numpy",
 }
 """What the numbers of a result depend on, as distribution and module; whether one is missing can matter as well:

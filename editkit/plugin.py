@@ -89,7 +89,7 @@ if TYPE_CHECKING:
     from editkit.libraries import library_errors
     from editkit.methods.scorers.pairs import pair_scorer, saliency
     from editkit.methods.selectors.per_site import per_site, top
-    from editkit.models.architecture import fill_architecture, outline, refuse_unknown, saved_dtype
+    from editkit.models.architecture import fill_architecture, outline, refuse_unknown, saved_dtype, without_memory
     from editkit.models.fit import image_notes, require_ids_fit, require_pixels_fit
     from editkit.models.reading import promised, read_json, settings_digest
     from editkit.reports.schema import DataFacts, Row
@@ -210,6 +210,7 @@ __all__ = [
     "to_tensor",
     "top",
     "unparsable",
+    "without_memory",
 ]
 
 _HOMES = {
@@ -237,7 +238,7 @@ _HOMES = {
     "editkit.files.weight_names": "OPEN_CLIP TRANSFORMERS WeightNames",
     "editkit.files.weights": "open_file open_weights",
     "editkit.libraries": "library_errors",
-    "editkit.models.architecture": "fill_architecture outline refuse_unknown saved_dtype",
+    "editkit.models.architecture": "fill_architecture outline refuse_unknown saved_dtype without_memory",
     "editkit.models.fit": "image_notes require_ids_fit require_pixels_fit",
     "editkit.models.reading": "promised read_json settings_digest",
     "editkit.data.classes": "ClassSet Classes",

@@ -24,7 +24,7 @@ def tiny_settings(like: str) -> dict[str, Any]:
     """A published architecture's configuration, with less of everything."""
     settings: dict[str, Any] = open_clip.get_model_config(PUBLISHED[0] if like == FUSED else like)
     small = {"layers": 2, "width": 32, "heads": 2}
-    width = {"coca_ViT-L-14": 48, "coca_ViT-B-32": 64, FUSED: 32}[like]
+    width = {"coca_ViT-L-14": 48, "coca_ViT-B-32": 64}.get(like, 32)
     patch = {"patch_size": 14, "image_size": 56} if like == "coca_ViT-L-14" else {"patch_size": 32, "image_size": 96}
     vision = {"layers": 3, "width": width, "head_width": 16, "attn_pooler_queries": 12, **patch}
     return {

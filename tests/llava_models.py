@@ -49,6 +49,23 @@ def tiny_llava(
     return folder
 
 
+def clip_like_llavas(folder: Path, **vision: Any) -> Path:
+    """A whole CLIP whose vision tower has the shapes of the LLaVA's; `vision` are settings of it that differ."""
+    import torch
+    from transformers import CLIPConfig, CLIPModel
+
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 2}
+    tower = sizes | {"image_size": 24, "patch_size": 8} | vision
+    text = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+    torch.manual_seed(5)
+    clip = CLIPModel(CLIPConfig(text_config=text | {"vocab_size": 40}, vision_config=tower, projection_dim=12))
+    with torch.no_grad():
+        for parameter in clip.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    clip.save_pretrained(folder)
+    return folder
+
+
 def _model(family: str, vision: str, settings: dict[str, Any]) -> Any:
     from transformers import (
         AutoConfig,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from safetensors.torch import save_file
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
+
+from editkit.models.architecture import without_memory
 
 
 def _vocabulary_once() -> None:
@@ -147,12 +150,44 @@ def random_tensors(settings: dict[str, Any]) -> dict[str, Tensor]:
     """The state of a random model of an architecture."""
     torch.manual_seed(0)
     config = {name: value for name, value in settings.items() if name != "custom_text"}
-    model = perturbed((open_clip.CustomTextCLIP if settings.get("custom_text") else open_clip.CLIP)(**config))
+    model = perturbed(kind_of(settings)(**config))
     with torch.no_grad():
         model.logit_scale.fill_(2.3)  # SigLIP's are about 4.7 and -16: here probabilities are far from 0
         if model.logit_bias is not None:
             model.logit_bias.fill_(-1.7)
     return {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+
+
+def outline(settings: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """The shapes of an architecture's tensors, built without memory for them."""
+    config = {name: value for name, value in settings.items() if name != "custom_text"}
+    with without_memory():
+        model = kind_of(settings)(**config)
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def kind_of(settings: dict[str, Any]) -> Any:
+    """The class that open_clip builds of an architecture."""
+    if "multimodal_cfg" in settings:
+        return open_clip.CoCa
+    custom = settings.get("custom_text") or "hf_model_name" in settings["text_cfg"]
+    return open_clip.CustomTextCLIP if custom else open_clip.CLIP
+
+
+def sparse_checkpoint(place: Path, shapes: dict[str, tuple[int, ...]]) -> Path:
+    """A checkpoint in full size: a true header, and zeros that take no space on the disk."""
+    head: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for key, shape in shapes.items():
+        end = at + 2 * prod(shape)
+        head[key] = {"dtype": "F16", "shape": list(shape), "data_offsets": [at, end]}
+        at = end
+    text = json.dumps(head).encode()
+    text += b" " * (-len(text) % 8)
+    with place.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        file.truncate(8 + len(text) + at)
+    return place
 
 
 def add_architecture(folder: Path, name: str, settings: dict[str, Any]) -> str:
@@ -176,7 +211,7 @@ def t5_tokenizer(folder: Path) -> None:
     from transformers import T5Tokenizer
 
     tokenizer = T5Tokenizer(
-        vocab=list(_pieces()), eos_token="</s>", pad_token="</s>", unk_token="<unk>", extra_ids=0, model_max_length=64
+        vocab=list(pieces()), eos_token="</s>", pad_token="</s>", unk_token="<unk>", extra_ids=0, model_max_length=64
     )
     tokenizer.save_pretrained(folder)
 
@@ -185,7 +220,7 @@ def mt5_tokenizer(folder: Path, *, padding_side: str = "right") -> None:
     """Write a `T5Tokenizer` as google/mt5-base has it: padding 0, end of text 1."""
     from transformers import T5Tokenizer
 
-    T5Tokenizer(vocab=list(_pieces()), extra_ids=0, padding_side=padding_side).save_pretrained(folder)
+    T5Tokenizer(vocab=list(pieces()), extra_ids=0, padding_side=padding_side).save_pretrained(folder)
 
 
 def bert_tokenizer(folder: Path) -> None:
@@ -221,7 +256,8 @@ def _captions() -> list[str]:
 
 
 @cache
-def _pieces() -> tuple[tuple[str, float], ...]:
+def pieces() -> tuple[tuple[str, float], ...]:
+    """The vocabulary of a small unigram tokenizer, with the scores of its pieces."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.Unigram())

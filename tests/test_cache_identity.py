@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ CHANGES: dict[str, tuple[Change, set[str]]] = {
     "the image processor": (edit_json("preprocessor_config.json", "image_mean", [0.1, 0.1, 0.1]), ALL),
     "no torchvision": (without("torchvision"), ALL),
     "no tokenizers": (without("tokenizers"), ALL),
-    **{f"version of {name}": (version_of(name), ALL) for name in LIBRARIES},
+    **{f"version of {name}": (version_of(name), ALL) for name, module in LIBRARIES.items() if find_spec(module)},
     "dtype": (set_layer("compute.dtype", "float16"), ALL),
     "autocast": (set_layer("compute.autocast", "bfloat16"), ALL),
     "precision of products": (matmul, ALL),

@@ -1,4 +1,4 @@
-"""What the pages say is what editkit does: tables, commands, recipes and plugin files in them."""
+"""What the pages say is what editkit does: tables, recipes and plugin files (`test_doc_pages` runs commands)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import runpy
 from collections.abc import Iterator
 from pathlib import Path
 from shlex import split
-from shutil import copyfile
 from typing import Any
 
 import pytest
 import torch
 from command_line import as_error, done, run
-from models import DEMO, table, tiny_clip
+from doc_stages import halves
+from models import table, tiny_clip
 
 from editkit.components.load import load_host
 from editkit.components.specs import KINDS, ManipulatorSpec, ScorerSpec, SelectorSpec
@@ -26,12 +26,6 @@ FEW = ("--limit", 8, "--workers", 0)
 def blocks(page: str, language: str) -> list[str]:
     """The fenced blocks of one language."""
     return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
-
-
-def commands(page: str) -> list[str]:
-    """The `edit` commands of a page, without what is said beside them."""
-    lines = [line.partition("  #")[0].strip() for block in blocks(page, "sh") for line in block.splitlines()]
-    return [line for line in lines if line.startswith("editkit ") and " edit " in line]
 
 
 def files() -> dict[str, str]:
@@ -53,11 +47,6 @@ def test_every_component_is_in_the_tables() -> None:
         for name, spec in load_host().of_kind(kind).items():
             assert f"| `{name}` |" in page
             assert all(f"| `{name}` | `{option}` |" in page for option in spec.options.model_fields)
-
-
-@pytest.mark.parametrize("command", commands("methods.md"))
-def test_commands_of_methods_can_be_planned(command: str) -> None:
-    done("plan", *split(command.replace("OTHER", str(DEMO / "model")))[2:], *FEW)
 
 
 @pytest.mark.parametrize("recipe", blocks("methods.md", "yaml"))
@@ -117,17 +106,6 @@ def test_the_data_set_of_the_page_is_edited_with_and_evaluated(
     assert report["data"]["name"] == "halves/test" and [entry["id"] for entry in report["left_out"]] == ["0"]
 
 
-def halves(pairs: Path, folder: Path) -> None:
-    """Write a table of tuples as the page's data set has them."""
-    lines = []
-    for number, row in enumerate(map(json.loads, (pairs / "t.jsonl").read_text().splitlines())):
-        for side in ("safe", "unsafe"):
-            (folder / side).mkdir(parents=True, exist_ok=True)
-            copyfile(pairs / row[f"{side}_image"], folder / side / f"{number}.jpg")
-        lines.append(f"{number}\t{row['safe_text']}\t{row['unsafe_text']}")
-    (folder / "captions.tsv").write_text("\n".join(lines))
-
-
 def test_the_evaluation_of_the_page_is_run_by_its_command(
     written: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,29 +127,15 @@ def test_the_judge_of_the_page_judges_by_its_command(
     assert row["judged"]["words"] == {"judged": 2, "unparsable": 0, "failed": 1}
 
 
-@pytest.mark.parametrize("command", commands("plugins.md"))
-def test_commands_of_plugins_can_be_planned(
-    command: str, written: dict[str, Path], stage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_is_to_be_tried_without_a_model_gives_scores_a_choice_and_weights(
+    written: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    halves(stage / "pairs", tmp_path / "FOLDER")
-    done(*("plan" if word == "edit" else word for word in split(command)[1:]), *FEW)
-
-
-def test_what_is_to_be_tried_without_a_model_runs(written: dict[str, Path]) -> None:
     (code,) = (block for block in blocks("plugins.md", "python") if "import manipulate, score" in block)
-    given: dict[str, Any] = {"host": load_host(tuple(written.values())), "safe_mask": None, "unsafe_mask": None}
+    given: dict[str, Any] = {}
     torch.manual_seed(0)
-    given |= {"weight": torch.randn(5, 6), "other": torch.rand(5, 6)}
-    given |= {side: torch.randn(3, 4, 6) for side in ("safe", "unsafe")}
-    given |= {f"{side}_means": given[side].mean(dim=1) for side in ("safe", "unsafe")}
     exec(code, given)
-    assert given["scores"].shape == given["chosen"].shape == given["others"].shape == given["new"].shape == (5, 6)
-    assert given["others"].any() and not given["others"].all()
+    assert given["scores"].shape == given["chosen"].shape == given["others"].shape == given["new"].shape == (8, 6)
+    for chosen in (given["chosen"], given["others"]):
+        assert chosen.any() and not chosen.all()
     assert not torch.equal(given["new"], given["weight"])
-
-
-def test_what_tests_a_plugin_runs(written: dict[str, Path], stage: Path, tmp_path: Path) -> None:
-    (code,) = (block for block in blocks("plugins.md", "python") if "import check_dataset" in block)
-    halves(stage / "pairs", tmp_path / "halves")
-    exec(code, {"host": load_host(tuple(written.values())), "folder": tmp_path / "halves"})

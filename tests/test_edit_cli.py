@@ -248,12 +248,12 @@ def test_a_saved_open_clip_model_can_be_edited_again_from_its_folder(
 # What `edit` prints
 
 
-def test_each_site_is_printed_with_count_share_and_mass_and_then_the_next_command(plain: Edited, pairs: Path) -> None:
+def test_each_site_is_printed_with_count_share_and_mass_and_then_the_next_command(plain: Edited) -> None:
     lines = plain.ran.out.splitlines()
     for site in ("text:attn.out[0]", "text:attn.out[1]", "vision:mlp.out[0]", "vision:mlp.out[1]"):
         row = next(line.split() for line in lines if line.startswith(site))
         assert int(row[1].replace(",", "")) > 0 and row[3].endswith("%") and 10 <= float(row[4].rstrip("%")) < 11
-    assert lines[-1] == f"Next: editkit eval safeground --data pairs:{pairs} --patch {plain.patch}"
+    assert lines[-1] == f"Next: editkit apply {plain.patch} {plain.model} -o {plain.patch}-model"
 
 
 def test_names_are_printed_as_they_are_whatever_brackets_are_in_them(tmp_path: Path) -> None:
@@ -277,7 +277,7 @@ def test_without_o_runs_are_numbered_and_never_overwritten(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     flags = ("--model", plain.model, "--data", pairs, "--workers", 0)
-    first, second = (done("edit", *flags).out.splitlines()[-1].split()[-1] for _ in range(2))
+    first, second = (done("edit", *flags).out.splitlines()[-2].split()[-1] for _ in range(2))
     assert first.startswith("editkit-runs/uwm-") and second == f"{first}-2"
     assert sorted(path.name for path in (tmp_path / "editkit-runs").iterdir()) == [Path(first).name, Path(second).name]
 

@@ -137,7 +137,34 @@ def test_models_and_patches_are_told_apart_by_content() -> None:
     renewed = run_of()
     renewed["patches"][0]["digest"] = "00" * 32
     names = [name for name in rows_of(exported(keep(safeground(), retrieval(run=renewed)), "csv")) if "uwm" in name]
-    assert names == [f"uwm ({b'runs/uwm'.hex()})", f"uwm ({'00' * 20})"]
+    assert names == [f"uwm (patch {b'runs/uwm'.hex()[:8]} in eval-0)", "uwm (patch 00000000 in eval-1)"]
+
+
+def of_patch(folder: str, name: str, gs: int) -> Report:
+    """SafeGround of an edit in a folder, beside a control that is called as any other's."""
+    made = built("safeground", {"base": {"GS": 5}, name: {"GS": gs}}, controls={"random 0": {"GS": gs - 3}})
+    made["run"] = run_of(patches=[folder])
+    made["models"][1]["patch"] = made["controls"][0]["patch"] = folder
+    return made
+
+
+def test_namesakes_and_their_controls_are_told_apart_by_names_that_people_gave() -> None:
+    names = rows_of(exported(keep(of_patch("first/uwm", "uwm", 9), of_patch("second/uwm", "uwm", 12)), "csv"))
+    assert {"uwm (first/uwm)", "uwm (second/uwm)"} <= names.keys()
+    assert {"random 0 (first/uwm)", "random 0 (second/uwm)"} <= names.keys()
+    others = keep(of_patch("first/uwm", "uwm", 9), of_patch("second/uwm", "uwm-2", 12))
+    assert {"uwm", "uwm-2", "random 0 (control of uwm)", "random 0 (control of uwm-2)"} <= rows_of(
+        exported(others, "csv")
+    ).keys()
+    told = "Controls, other changes of the same size: random 0 (control of uwm), random 0 (control of uwm-2)."
+    assert told in exported(others, "markdown")
+
+
+def test_a_metric_of_labelled_images_is_found_without_the_name_of_their_set() -> None:
+    run_ = keep(safeground(), zeroshot())
+    chosen = rows_of(exported(run_, "csv", "--metrics", "top1"))
+    assert next(column for column in chosen["demo"] if column.startswith("top1")) == "top1 pets"
+    assert cells(exported(run_, "markdown", "--metrics", "GS,top1").splitlines()[0]) == ["GS", "top1 pets"]
 
 
 def test_a_model_in_another_precision_is_another_line() -> None:

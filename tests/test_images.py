@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
@@ -67,3 +69,66 @@ def test_a_decompression_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(DataError, match=r"bomb\.png cannot be read: it has more than 2,000 pixels"):
         open_rgb(path)
+
+
+RAMP = np.linspace(0, 65535, 64 * 64).astype(np.uint16).reshape(64, 64)
+
+
+def saved(path: Path, values: npt.NDArray[np.generic]) -> Path:
+    Image.fromarray(values).save(path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["g.png", "g.tif", "g.jp2", "g.pgm"])
+def test_grey_of_16_bits_is_scaled_to_8(tmp_path: Path, name: str) -> None:
+    grey = np.asarray(open_rgb(saved(tmp_path / name, RAMP)))
+    assert np.array_equal(grey[..., 0], np.rint(RAMP / 257).astype(np.uint8))
+    assert (grey == grey[..., :1]).all()
+
+
+def test_grey_of_32_bits_is_scaled_where_it_has_the_values_of_16(tmp_path: Path) -> None:
+    grey = np.asarray(open_rgb(saved(tmp_path / "g.tif", RAMP.astype(np.int32))))
+    assert (grey.min(), grey.max()) == (0, 255)
+
+
+def test_floats_from_0_to_1_are_scaled(tmp_path: Path) -> None:
+    values = (RAMP / 65535).astype(np.float32)
+    grey = np.asarray(open_rgb(saved(tmp_path / "f.tif", values)))
+    assert np.array_equal(grey[..., 0], np.rint(values * 255.0).astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (RAMP.astype(np.int32) * 2, "grey values from 0 to 131,070, which are not those of 16 bits"),
+        (RAMP.astype(np.int32) - 1000, "grey values from -1,000 to 64,535"),
+        (RAMP // 257, "its values end at 255: it would be black"),
+        ((RAMP / 257).astype(np.float32), "grey values from 0 to 255, not from 0 to 1"),
+        (np.full((4, 4), np.nan, np.float32), "grey values from nan to nan"),
+    ],
+)
+def test_grey_whose_white_is_not_known_is_refused(tmp_path: Path, values: npt.NDArray[np.generic], reason: str) -> None:
+    with pytest.raises(DataError) as error:
+        open_rgb(saved(tmp_path / "g.tif", values))
+    assert reason in error.value.problem and "g.tif" in error.value.problem
+    assert "--on-bad-item skip" in error.value.remedy
+
+
+def test_an_all_black_image_is_black(tmp_path: Path) -> None:
+    assert not np.asarray(open_rgb(saved(tmp_path / "g.png", np.zeros((4, 4), np.uint16)))).any()
+
+
+@pytest.mark.parametrize(
+    ("start", "remedy"),
+    [
+        (b"\0\0\0\x18ftypmif1\0\0\0\0", "pip install pillow-heif"),
+        (b"\xff\x0a\xfa\x9f\x71", "pip install pillow-jxl-plugin"),
+    ],
+)
+def test_an_image_that_needs_another_library_names_it_whatever_its_extension(
+    tmp_path: Path, start: bytes, remedy: str
+) -> None:
+    (tmp_path / "photo.jpg").write_bytes(start)
+    with pytest.raises(DataError, match="Pillow does not decode") as error:
+        open_rgb(tmp_path / "photo.jpg")
+    assert remedy in error.value.remedy

@@ -231,7 +231,7 @@ def test_a_lone_checkpoint_of_a_published_architecture_is_given_images_as_its_pu
 ) -> None:
     save_file({"logit_scale": torch.zeros(())}, tmp_path / "w.safetensors")
     prepared = {}
-    for name in ("ViT-B-16-SigLIP", "ViT-B-32"):
+    for name in ("ViT-B-16-SigLIP", "ViT-g-14"):
         files = OpenClip().open(f"open_clip:{name}@{tmp_path / 'w.safetensors'}")
         settings = files.config["preprocess_cfg"]
         prepared[name] = (tuple(settings["mean"]), settings["resize_mode"], files.notes)
@@ -240,7 +240,7 @@ def test_a_lone_checkpoint_of_a_published_architecture_is_given_images_as_its_pu
         "squash",
         ("images are prepared as for the published weights of ViT-B-16-SigLIP",),
     )
-    assert prepared["ViT-B-32"] == ((0.48145466, 0.4578275, 0.40821073), "shortest", ())
+    assert prepared["ViT-g-14"] == ((0.48145466, 0.4578275, 0.40821073), "shortest", ())
 
 
 # towers of other kinds

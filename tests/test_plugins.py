@@ -139,7 +139,6 @@ def test_a_kind_of_which_nothing_is_installed_says_so(built_ins: Host) -> None:
         ("editkit-good", {"good"}),
         ("good_plugin", {"good"}),
         ("editkit-good, zest_plugin", {"good", "zest"}),
-        ("another", set()),
     ],
 )
 def test_the_environment_says_which_plugins_load(

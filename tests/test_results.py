@@ -18,6 +18,7 @@ from tiny_checkpoints import listing
 from editkit.errors import OutputError
 from editkit.files.outputs import new_file
 from editkit.reports import store
+from editkit.reports.elsewhere import note_elsewhere
 from editkit.reports.read import collect, read_report
 from editkit.reports.schema import Report
 from editkit.reports.store import keep_report, save_report
@@ -139,6 +140,37 @@ def test_runs_are_listed_newest_first_wherever_they_lie_below_the_folder() -> No
 def test_filters_choose_runs(flags: tuple[str, ...], expected: list[str]) -> None:
     three_runs()
     assert listed(*flags) == expected
+
+
+def test_what_was_written_elsewhere_is_listed_and_called_by_its_name(tmp_path: Path) -> None:
+    three_runs()
+    here, away = Path("recall.json"), tmp_path.parent / f"{tmp_path.name}-away" / "deep.json"
+    for place in (here, away):
+        note_elsewhere(save_report(measured(), place), Path("editkit-runs"))
+    ran = done("results")
+    assert "recall.json  20" in ran.out and f"{away}  20" in ran.out
+    assert {"recall", "deep"} < set(listed()) and listed("editkit-runs") == [
+        "eval-safeground-2",
+        "mine",
+        "eval-safeground-1",
+    ]
+    assert "GS" in done("results", "export", "deep", "--format", "csv").out
+
+
+def test_what_was_written_elsewhere_and_moved_is_named_and_harms_nothing() -> None:
+    three_runs()
+    note_elsewhere(save_report(measured(), Path("recall.json")), Path("editkit-runs"))
+    Path("recall.json").rename("moved.json")
+    ran = done("results")
+    assert ran.err.startswith("recall.json is not there any more: it was moved or removed.")
+    assert "editkit-runs/elsewhere.txt names it" in ran.err and "eval-safeground-1.json" in ran.out
+    assert done("results", "--json").json["unusable"][0]["file"] == "recall.json"
+
+
+def test_without_runs_it_says_where_it_looked() -> None:
+    assert "There are no runs in editkit-runs of this folder yet." in done("results").err
+    Path("other").mkdir()
+    assert "There are no runs in other yet." in done("results", "other").err
 
 
 def test_a_run_tells_its_headline_metrics_with_n_interval_and_change() -> None:

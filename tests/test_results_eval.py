@@ -73,7 +73,8 @@ def test_metrics_beside_say_which_data_they_are_of() -> None:
 
 def test_o_names_the_file_and_a_taken_one_is_refused_before_any_work(place: Path) -> None:
     done("eval", "retrieval", *flags(place), "-o", "out/mine.json")
-    assert listing(Path()) == ["out", "out/mine.json"]
+    assert listing(Path()) == ["editkit-runs", "editkit-runs/elsewhere.txt", "out", "out/mine.json"]
+    assert done("results").out.startswith("out/mine.json ")
     content = Path("out/mine.json").read_bytes()
     message = as_error(run("eval", "retrieval", "--model", "nowhere", "-o", "out/mine.json"))
     assert "exists already" in message and Path("out/mine.json").read_bytes() == content

@@ -166,7 +166,7 @@ def test_a_recipe_file_says_the_same_as_the_flags(used: Used, tmp_path: Path) ->
 def test_the_next_command_works_as_printed(used: Used) -> None:
     command = used.ran.out.splitlines()[-1].removeprefix("Next: editkit ")
     without(used.method)
-    done(*split(command), *FEW)
+    done(*split(command))
 
 
 def test_eval_without_the_file_says_how_to_give_it(used: Used) -> None:

@@ -22,6 +22,7 @@ from editkit.components.load import default_host
 from editkit.components.site import Site, towers_of
 from editkit.errors import ModelError
 from editkit.models.find import find_adapter, find_weights
+from editkit.models.site_tensors import bias_of, weight_of
 from editkit.testing import check_adapter
 from editkit_timm.timm_format import TimmEncoder
 
@@ -30,7 +31,9 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "vit_base_patch16_clip_224": {"num_classes": 0},
     "vit_base_patch16_siglip_224": {"num_classes": 0},
     "vit_small_patch14_reg4_dinov2": {"num_classes": 0},
-    "vit_giant_patch14_dinov2": {"num_classes": 0},  # its mlp.fc1 makes two halves, one of which gates the other
+    "vit_giant_patch14_dinov2": {"num_classes": 0},  # its mlp.fc1 makes two halves, the first of which gates the other
+    "vit_small_patch16_dinov3": {"num_classes": 0},
+    "eva02_base_patch14_224": {"num_classes": 5},
     "vit_medium_patch16_gap_256": {"num_classes": 5},
     "deit3_small_patch16_224": {"num_classes": 5},
 }
@@ -130,6 +133,51 @@ def test_a_pooling_head_that_is_published_but_not_used_is_no_site(tmp_path: Path
     save_file(both, source / "model.safetensors", metadata={"format": "pt"})
     assert not [site for site in sites_of(source) if site.role.startswith("pool.")]
     check_adapter("timm", source, library=plain_timm)
+
+
+def test_eva_keeps_the_biases_of_q_and_v_apart_from_their_maps_and_has_none_of_k(tmp_path: Path) -> None:
+    sites = {site.name: site for site in sites_of(tiny_timm(tmp_path / "fused", "eva_giant_patch14_224"))}
+    biases = [(sites[f"vision:attn.{x}[1]"].rows, sites[f"vision:attn.{x}[1]"].bias) for x in "qkv"]
+    assert biases == [((0, 32), "blocks.1.attn.q_bias"), ((32, 64), None), ((64, 96), "blocks.1.attn.v_bias")]
+    sites = {site.name: site for site in sites_of(tiny_timm(tmp_path / "apart", "eva02_base_patch14_224"))}
+    assert sites["vision:attn.k[1]"].key == "blocks.1.attn.k_proj.weight" and sites["vision:attn.k[1]"].rows is None
+
+
+def test_an_edit_of_such_a_bias_changes_it_alone(tmp_path: Path) -> None:
+    source = tiny_timm(tmp_path / "model", "eva_giant_patch14_224")
+    pairs = table(tmp_path / "data", 4, columns=("safe_image", "unsafe_image"))
+    edited = tmp_path / "edited"
+    asked = ("--target", "vision:attn.v[1]", "--manipulator", "mean-ablate")
+    done("edit", "--model", source, "--data", f"pairs:{pairs}", *asked, "-o", tmp_path / "p", "--save", edited)
+    before, after = (load_file(place / "model.safetensors") for place in (source, edited))
+    changed = {key: (before[key] != after[key]) for key in before if not torch.equal(before[key], after[key])}
+    assert changed.keys() == {"blocks.1.attn.qkv.weight", "blocks.1.attn.v_bias"}
+    assert not changed["blocks.1.attn.qkv.weight"][:64].any()
+
+
+@pytest.mark.parametrize(
+    ("architecture", "keys"),
+    [
+        ("vit_giant_patch14_dinov2", {"mlp.gate": "mlp.fc1", "mlp.in": "mlp.fc1"}),
+        ("vit_huge_plus_patch16_dinov3", {"mlp.gate": "mlp.fc1_g", "mlp.in": "mlp.fc1_x"}),
+    ],
+)
+def test_what_gates_and_what_is_gated_are_told_apart(architecture: str, keys: dict[str, str], tmp_path: Path) -> None:
+    source = tiny_timm(tmp_path / "model", architecture)
+    adapter = TimmEncoder()
+    model = adapter.load(adapter.open(str(source)), device="cpu", dtype="float32", towers=("vision",))
+    mlp, x, seen = model.module.blocks[0].mlp, torch.randn(1, 2, 32), []
+    mlp.fc2.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    mlp(x)
+    for site in (site for site in sites_of(source) if site.role in keys and site.layer == 0):
+        assert site.module == f"blocks.0.{keys[site.role]}"
+        held = [weight_of(model.parameter(site.key), site), bias_of(model.parameter(str(site.bias)), site)]
+        for tensor in held:
+            tensor.neg_()
+        mlp(x)
+        assert torch.allclose(seen[-1], -seen[0]) == (site.role == "mlp.in")  # the map itself is not bent
+        for tensor in held:
+            tensor.neg_()
 
 
 # images are prepared as the folder says

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from command_line import Ran, as_error, done, run
-from llava_models import tiny_llava
+from llava_models import clip_like_llavas, tiny_llava
 from models import OPEN_CLIP, table, tiny_clip, tiny_open_clip
 from safetensors.torch import load_file, save_file
 from tiny_checkpoints import digests, listing
@@ -187,21 +187,6 @@ def llava(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def its_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole CLIP whose vision tower has the shapes of the LLaVA's."""
     return clip_like_llavas(tmp_path_factory.mktemp("swap") / "clip")
-
-
-def clip_like_llavas(folder: Path, **vision: Any) -> Path:
-    from transformers import CLIPConfig, CLIPModel
-
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 2}
-    tower = sizes | {"image_size": 24, "patch_size": 8} | vision
-    text = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
-    torch.manual_seed(5)
-    clip = CLIPModel(CLIPConfig(text_config=text | {"vocab_size": 40}, vision_config=tower, projection_dim=12))
-    with torch.no_grad():
-        for parameter in clip.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-    clip.save_pretrained(folder)
-    return folder
 
 
 def features(model: Any, pixels: Tensor) -> Tensor:

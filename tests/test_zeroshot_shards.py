@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tarfile
 from pathlib import Path
@@ -220,3 +221,115 @@ def test_wrong_files_are_refused(tmp_path: Path, keys: dict[str, Any], reason: s
 def test_what_is_no_parquet_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_text(json.dumps({}))
     assert "a.parquet cannot be read" in not_own(tmp_path, parquet="a.parquet", template="a {}.")
+
+
+def in_tar(path: Path, *members: tuple[str, bytes], link: str = "") -> Path:
+    """A shard with members of any name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as file:
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            file.addfile(member, io.BytesIO(content))
+        if link:
+            member = tarfile.TarInfo(link)
+            member.type, member.linkname = tarfile.SYMTYPE, members[0][0]
+            file.addfile(member)
+    return path
+
+
+def one_shard(root: Path, *members: tuple[str, bytes], link: str = "") -> Path:
+    folder = layouts.shards(root / "shards", NAMES, TEMPLATES, [[]])
+    in_tar(folder / "test" / "0.tar", *members, link=link)
+    return folder
+
+
+def test_samples_of_the_same_name_in_different_folders_are_different_samples(tmp_path: Path) -> None:
+    members = [
+        (f"{part}/0000.{suffix}", content)
+        for label, part in enumerate(("cat", "./dog", "."))
+        for suffix, content in (("avif", layouts.encoded(label)), ("json", b"{}"), ("cls", f"{label}".encode()))
+    ]
+    one_shard(tmp_path, *members)
+    data = own(tmp_path, shards="shards")
+    assert data.ids == ("0.tar/cat/0000", "0.tar/dog/0000", "0.tar/0000") and data.labels == (0, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("members", "link", "reason"),
+    [
+        ([("a.jpg", b"1"), ("a.png", b"2"), ("a.cls", b"0")], "", "the sample '0.tar/a' has two images"),
+        ([("a.jpg", b"1"), ("a.cls", b"0"), ("a.cls", b"1")], "", "the sample '0.tar/a' has two labels"),
+        ([("a.jpg", b"1"), ("a.cls", b"0")], "b.jpg", "'b.jpg' is a link"),
+    ],
+)
+def test_a_sample_is_never_dropped_for_another(
+    tmp_path: Path, members: list[tuple[str, bytes]], link: str, reason: str
+) -> None:
+    one_shard(tmp_path, *members, link=link)
+    assert reason in not_own(tmp_path, shards="shards")
+
+
+def test_class_names_beside_shards_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    folder = pets(tmp_path)
+    (folder / "classnames.txt").write_text("\ufeff" + "\n".join(NAMES), encoding="utf-8")
+    assert clip(tmp_path).classes == NAMES
+
+
+def texts(path: Path, *labels: object) -> None:
+    """A Parquet file without features."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = [layouts.encoded(shade) for shade in range(len(labels))]
+    pq.write_table(pa.table({"image": images, "label": list(labels)}), path)
+
+
+def test_each_parquet_file_may_hold_a_class_of_its_own(tmp_path: Path) -> None:
+    for name in ("pizza", "apple", "kite"):
+        texts(tmp_path / f"{name}.parquet", name, name)
+    data = own(tmp_path, parquet="*.parquet", template="a {}.")
+    assert data.classes == ("apple", "kite", "pizza") and data.labels == (0, 0, 1, 1, 2, 2)
+
+
+def test_files_whose_features_list_different_classes_are_put_together_by_name(tmp_path: Path) -> None:
+    layouts.hub_parquet(tmp_path / "a.parquet", [(layouts.encoded(1), 1)], ["cat", "dog"], "image", "label")
+    layouts.hub_parquet(tmp_path / "b.parquet", [(layouts.encoded(2), 0)], ["dog", "cow"], "image", "label")
+    data = own(tmp_path, parquet="*.parquet", template="a {}.")
+    assert data.classes == ("cat", "dog", "cow") and data.labels == (1, 1)
+
+
+def test_two_classes_of_one_name_stay_two(tmp_path: Path) -> None:
+    rows = [(layouts.encoded(1), 2), (layouts.encoded(2), 0)]
+    layouts.hub_parquet(tmp_path / "a.parquet", rows, ["crane", "cat", "crane"], "image", "label")
+    assert own(tmp_path, parquet="a.parquet", template="a {}.").labels == (2, 0)
+
+
+def test_a_pattern_may_be_absolute_go_through_folders_or_be_a_name_with_brackets(tmp_path: Path) -> None:
+    for place in ("data/a/x.parquet", "data/b/x.parquet", "v[2]/x.parquet"):
+        texts(tmp_path / place, "cat")
+    (tmp_path / "data" / "folder.parquet").mkdir()
+
+    def ids(pattern: object) -> tuple[str, ...]:
+        return own(tmp_path, parquet=str(pattern), template="a {}.").ids
+
+    assert ids("data/**/*.parquet") == ids(tmp_path / "data" / "**" / "*.parquet") == ("a/x.parquet/1", "b/x.parquet/1")
+    assert ids("v[2]/x.parquet") == ids(tmp_path / "v[2]" / "x.parquet") == ("x.parquet/1",)
+    assert ids("data/a/**.parquet") == ("x.parquet/1",)
+
+
+@pytest.mark.parametrize("pattern", ["", "nothing-*.parquet", "**.parquet", "/nowhere/*.parquet", "data"])
+def test_a_pattern_that_matches_nothing_says_where_it_starts(tmp_path: Path, pattern: str) -> None:
+    texts(tmp_path / "data" / "x.parquet", "cat")
+    told = not_own(tmp_path, parquet=pattern, template="a {}.")
+    assert f"`parquet: '{pattern}'`" in told
+
+
+def test_a_parquet_label_that_became_a_float_is_told_how(tmp_path: Path) -> None:
+    texts(tmp_path / "a.parquet", 0.0, 1.0)
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump({"name": "o", "template": "{}", "parquet": "a.parquet", "classes": ["cat", "dog"]}))
+    with pytest.raises(DataError) as error:
+        Classes(ClassesOptions(path=path)).load("test")
+    assert error.value.remedy.startswith("Write 0, not 0.0")

@@ -13,8 +13,8 @@ from benchmarks.results.candidates import candidates
 from benchmarks.results.choose import best_of_families, kept_report, make_patches, try_all
 from benchmarks.results.measure import goals, measure_all
 from benchmarks.results.page import page
+from editkit.api.bars import stage
 from editkit.cli.console import err, quiet_libraries
-from editkit.cli.progress import stage
 
 CONTROLLED = "refuse, default"
 """The family whose edit the filter and the wrecks stand beside."""

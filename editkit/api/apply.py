@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from editkit.api.bars import shown_by
 from editkit.components.host import Host
 from editkit.components.load import default_host
 from editkit.models.find import find_weights
@@ -18,6 +19,7 @@ def apply(
     *,
     allow_other_tensors: bool = False,
     host: Host | None = None,
+    progress: bool = False,
     stage: Stage = silent,
 ) -> Applied:
     """Write a copy of a model with a patch applied; the weights must be exactly those that the patch was made from.
@@ -28,6 +30,7 @@ def apply(
             downloaded, and a torch archive converted.
         output: a folder that does not exist yet, outside the model's.
         allow_other_tensors: accept a model that differs in tensors that the patch does not touch.
+        progress: show bars on standard error.
 
     Raises:
         EditkitError: the patch is damaged or was made from other weights, the model cannot be read, or the output
@@ -37,10 +40,10 @@ def apply(
         >>> applied = apply("patch", "model", "edited")
         >>> print(f"{applied.weights} weights in {applied.tensors} tensors")
     """
-    loaded = _loaded(patch)
-    found = find_weights(model, host or default_host(), loaded.changes, stage)
+    shown, loaded = shown_by(stage, progress=progress), _loaded(patch)
+    found = find_weights(model, host or default_host(), loaded.changes, shown)
     return loaded.apply(
-        found.checkpoint, output, allow_other_tensors=allow_other_tensors, stage=stage, beside=found.save_beside
+        found.checkpoint, output, allow_other_tensors=allow_other_tensors, stage=shown, beside=found.save_beside
     )
 
 
@@ -51,6 +54,7 @@ def revert(
     *,
     allow_other_tensors: bool = False,
     host: Host | None = None,
+    progress: bool = False,
     stage: Stage = silent,
 ) -> Applied:
     """Write a copy of a model, to which a patch was applied, with every byte as it was before.
@@ -66,9 +70,9 @@ def revert(
         >>> revert("patch", "edited", "restored").output
         PosixPath('restored')
     """
-    loaded = _loaded(patch)
-    found = find_weights(model, host or default_host(), loaded.changes, stage)
-    return loaded.revert(found.checkpoint, output, allow_other_tensors=allow_other_tensors, stage=stage)
+    shown, loaded = shown_by(stage, progress=progress), _loaded(patch)
+    found = find_weights(model, host or default_host(), loaded.changes, shown)
+    return loaded.revert(found.checkpoint, output, allow_other_tensors=allow_other_tensors, stage=shown)
 
 
 def _loaded(patch: str | Path | Patch) -> Patch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from editkit.progress import Stage, silent
 class Edited:
     """A finished edit: the patch, its folder, the edited model, if it was saved, and which observers failed."""
 
-    plan: Plan
+    plan: Plan = field(repr=False)
     patch: Patch
     folder: Path
     saved: Applied | None

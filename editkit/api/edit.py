@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from editkit.api.bars import shown_by
 from editkit.api.carry_out import Edited, carry_out
 from editkit.components.host import Host
 from editkit.components.load import default_host
 from editkit.editing.plan import Plan, make_plan
 from editkit.files.outputs import check_free
+from editkit.files.paths import user_path
 from editkit.progress import Stage, silent
 from editkit.recipes.arguments import Arguments
 
@@ -33,6 +35,7 @@ def edit(
     output: str | Path | None = None,
     save: str | Path | None = None,
     host: Host | None = None,
+    progress: bool = False,
     stage: Stage = silent,
 ) -> Edited:
     """Edit a model and write the patch; what is not given comes from the recipe, the adapter, or the defaults.
@@ -45,6 +48,7 @@ def edit(
         settings: any recipe value by dotted path, such as `{"scorer.aggregation": "means"}`.
         output: a new folder for the patch; by default one below `editkit-runs`.
         save: a new folder for the edited model.
+        progress: show bars on standard error.
 
     Raises:
         EditkitError: anything that is wrong with the recipe, model, data or output; nothing is left behind.
@@ -53,7 +57,7 @@ def edit(
         >>> edited = edit("uwm", alpha=-1, tau=0.2, output="patch")
         >>> edited.patch.apply(model_folder, "edited-model")
     """
-    places = [None if place is None else Path(place) for place in (output, save)]
+    places = [None if place is None else user_path(place) for place in (output, save)]
     check_free(*places)  # before the plan, which may take a while
     made = plan(
         scorer,
@@ -71,7 +75,7 @@ def edit(
         settings=settings,
         host=host,
     )
-    return carry_out(made, output=places[0], save=places[1], stage=stage)
+    return carry_out(made, output=places[0], save=places[1], stage=shown_by(stage, progress=progress))
 
 
 def plan(

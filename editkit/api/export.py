@@ -9,6 +9,7 @@ from typing import get_args
 
 from editkit.api.runs import RUNS
 from editkit.errors import RecipeError, did_you_mean
+from editkit.files.paths import user_path
 from editkit.reports.export import TABLES, ExportForm, export_text, write_export
 from editkit.reports.forms import Form
 from editkit.reports.read import RecordError, Stored, Unusable, collect, find_place
@@ -54,8 +55,9 @@ def export(
         )
     if output is None:
         return Exported(export_text(found, choice), None, unusable)
-    write_export(found, choice, Path(output))
-    return Exported(None, Path(output), unusable)
+    place = user_path(output)
+    write_export(found, choice, place)
+    return Exported(None, place, unusable)
 
 
 def _form(form: str, metrics: Sequence[str] | None, patch: str | None) -> ExportForm:

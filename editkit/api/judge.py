@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from editkit.api.bars import shown_by
 from editkit.api.runs import RUNS
 from editkit.components.host import Host
 from editkit.components.load import default_host
-from editkit.evals.judges.run import Judged, run_judges
+from editkit.evals.judges.run import Judged, JudgedReport, run_judges
+from editkit.evals.judges.table import render
+from editkit.files.paths import user_path
 from editkit.progress import Stage, silent
 from editkit.recipes.layers import flatten
+from editkit.reports.tell import ShownReport
 
 
 def judge(
@@ -23,6 +28,7 @@ def judge(
     output: str | Path | None = None,
     seed: int = 0,
     host: Host | None = None,
+    progress: bool = False,
     stage: Stage = silent,
 ) -> Judged:
     """Judge captions or a gallery, and compare galleries: the second and later with the first, by id or file name.
@@ -34,6 +40,7 @@ def judge(
         settings: options of judges, `{"judge.LABEL.OPTION": value}`.
         output: a new folder for verdicts and report; by default one below `editkit-runs`.
         seed: of the bootstrap.
+        progress: show bars on standard error.
 
     Raises:
         EditkitError: items or a judge cannot be used; nothing is written.
@@ -42,14 +49,15 @@ def judge(
         >>> judged = judge(["gallery/base", "gallery/edited"], ["nsfw-image"])
         >>> judged.report["models"][1]["difference"]["images:pct_NSFW:nsfw-image"]["value"]
     """
-    return run_judges(
-        [Path(place) for place in items],
+    judged = run_judges(
+        [user_path(place) for place in items],
         judges,
         flatten(settings or {}),
         host or default_host(),
         runs=RUNS,
         column=column,
-        output=None if output is None else Path(output),
+        output=None if output is None else user_path(output),
         seed=seed,
-        stage=stage,
+        stage=shown_by(stage, progress=progress),
     )
+    return replace(judged, report=cast(JudgedReport, ShownReport(dict(judged.report), render)))

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from editkit.api.runs import RUNS
 from editkit.errors import RecipeError
+from editkit.files.paths import user_path
+from editkit.reports.elsewhere import listed_elsewhere
 from editkit.reports.listing import Wanted, choose
 from editkit.reports.read import Stored, Unusable, collect
 
@@ -20,6 +22,8 @@ class Results:
     total: int
     """How many there are, wanted or not."""
     unusable: tuple[Unusable, ...]
+    gone: tuple[Path, ...] = ()
+    """Reports that were given a place of their own and are not there any more."""
 
 
 def results(
@@ -33,7 +37,8 @@ def results(
     """List the evaluations that were run; a file that cannot be used is named, and harms no other.
 
     Args:
-        places: folders with reports, or files; by default `editkit-runs`.
+        places: folders with reports, or files; by default `editkit-runs`, and whatever evaluations that were run from
+            this folder wrote elsewhere.
         evaluation: only runs of this evaluation.
         model: only runs whose base model's name or digest has this.
         patch: only runs with a patch whose name or digest has this.
@@ -48,9 +53,16 @@ def results(
         ...     print(stored.path, stored.report["models"][0]["metrics"]["GS"]["value"])
     """
     wanted = Wanted(evaluation, model, patch, data, _time(since))
-    folders = [Path(place) for place in places] or ([RUNS] if RUNS.exists() else [])
-    found, unusable = collect(folders)
-    return Results(tuple(choose(found, wanted)), len(found), tuple(unusable))
+    elsewhere = [] if places else listed_elsewhere(RUNS)
+    folders = [user_path(place) for place in places] or ([RUNS] if RUNS.exists() else [])
+    found, unusable = collect([*folders, *(_from_here(place) for place in elsewhere if place.exists())])
+    gone = [_from_here(place) for place in elsewhere if not place.exists()]
+    return Results(tuple(choose(found, wanted)), len(found), tuple(unusable), tuple(gone))
+
+
+def _from_here(place: Path) -> Path:
+    """Return a path as seen from the current folder, where it lies below that."""
+    return place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place
 
 
 def _time(since: str | datetime | None) -> datetime | None:

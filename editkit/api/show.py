@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from editkit.files.paths import user_path
 from editkit.patch.summary import PatchSummary
 
 if TYPE_CHECKING:
@@ -34,6 +35,6 @@ def show(patch: str | Path, *others: str | Path) -> Shown:
         return Shown((PatchSummary.read(patch),), ())
     from editkit.patch.overlap import compare_all
 
-    folders = [Path(folder) for folder in (patch, *others)]
+    folders = [user_path(folder) for folder in (patch, *others)]
     records, pairs = compare_all(folders)
     return Shown(tuple(map(PatchSummary.of, folders, records)), tuple(pairs))

@@ -5,46 +5,64 @@ from __future__ import annotations
 import functools
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from editkit.cli import apply as files
 from editkit.cli import cache, diff, evaluate, judge, plugins, recipes, results, show
-from editkit.cli.console import note
+from editkit.cli.console import note, print_any_text
 from editkit.cli.edit import EDIT_HELP, PLAN_HELP, edit_command
 from editkit.cli.failure import tell
+from editkit.cli.flags import path
+from editkit.cli.output import flushed
 from editkit.cli.session import Session
-from editkit.errors import EditkitError
+from editkit.cli.stopped import stopped
+from editkit.cli.usage import UsageErrors, explain_usage
+from editkit.errors import OutputError
 
-STOPPED = EditkitError(
-    "Stopped. Nothing is left half-written.",
-    "Run the same command to start again; scores and embeddings that were finished come from the cache.",
-)
-"""Ctrl-C: results appear whole or not at all, so there is nothing to clean up."""
-
-
-UsageErrors = typer.BadParameter.__mro__[2]  # the base of all, which is click's in some releases, typer's own in others
-ENDS: tuple[type[BaseException], ...] = (typer.Exit, typer.Abort, UsageErrors, BrokenPipeError)
+ENDS: tuple[type[BaseException], ...] = (typer.Exit, typer.Abort, BrokenPipeError)
 """Exceptions that are no failure of a command: typer ends the process by them, as when whoever read has gone."""
 
 
 class Commands(TyperGroup):
-    """The commands, with an answer to Ctrl-C."""
+    """The commands, with an answer to Ctrl-C and to what cannot be read or written."""
+
+    def make_context(self, *args: Any, **more: Any) -> Any:
+        """Read what stands before the command; what cannot be read is told in two lines."""
+        try:
+            with flushed():
+                return super().make_context(*args, **more)
+        except UsageErrors as error:
+            _refuse(error)
+        except OutputError as error:
+            tell(error, traceback=False)
+            raise typer.Exit(1) from None
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command; what goes wrong in it is told in two lines."""
         try:
-            return super().invoke(ctx)
+            with flushed():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
-            tell(STOPPED, traceback=False)
+            tell(stopped(ctx), traceback=False)
             raise typer.Exit(130) from None
         except ENDS:
             raise
+        except UsageErrors as error:
+            _refuse(error)
         except Exception as error:
             tell(error, traceback=ctx.params["traceback"])
             raise typer.Exit(1) from None
+
+
+def _refuse(error: BaseException) -> NoReturn:
+    """Tell what is wrong with a command; one without arguments, which asks for its help, gets it."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        raise error
+    tell(explain_usage(error), traceback=False)
+    raise typer.Exit(2) from None
 
 
 app = typer.Typer(
@@ -86,7 +104,8 @@ def _version(asked: bool) -> None:
 def start(
     ctx: typer.Context,
     plugin: Annotated[
-        list[Path] | None, typer.Option(help="Also load this plugin file; may be repeated.", metavar="FILE")
+        list[Path] | None,
+        typer.Option(help="Also load this plugin file; may be repeated.", metavar="FILE", parser=path),
     ] = None,
     traceback: Annotated[bool, typer.Option("--traceback", help="Print where in the code an error arose.")] = False,
     version: Annotated[
@@ -100,6 +119,7 @@ def start(
 
 def main(args: list[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 1 user error, 2 usage, 3 a check failed, 130 Ctrl-C."""
+    print_any_text()
     try:
         _commands()(args, prog_name="editkit")
     except SystemExit as done:

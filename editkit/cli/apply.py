@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from editkit.cli import next_step
-from editkit.cli.console import emit_json, note, print_next, write_line
-from editkit.cli.flags import Json
+from editkit.cli.console import emit_json, note, write_line
+from editkit.cli.flags import Json, path
 from editkit.cli.session import Session
 
 if TYPE_CHECKING:
     from editkit.patch.patch import Applied
 
 PatchFolder = Annotated[
-    Path, typer.Argument(help="A patch: the folder that `editkit edit` wrote.", metavar="PATCH", show_default=False)
+    Path,
+    typer.Argument(
+        help="A patch: the folder that `editkit edit` wrote.", metavar="PATCH", show_default=False, parser=path
+    ),
 ]
 Model = Annotated[
     str,
@@ -26,7 +30,9 @@ Model = Annotated[
         show_default=False,
     ),
 ]
-Output = Annotated[Path, typer.Option("-o", "--output", help="The new folder to write.", show_default=False)]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", help="The new folder to write.", show_default=False, parser=path)
+]
 OtherTensors = Annotated[
     bool,
     typer.Option("--allow-other-tensors", help="Accept a model that differs in tensors that the patch does not touch."),
@@ -43,16 +49,15 @@ def apply(
 ) -> None:
     """Write a copy of MODEL with PATCH applied. The weights must be exactly those the patch was made from."""
     import editkit
-    from editkit.cli.progress import stage
+    from editkit.api.bars import stage
 
     session, loaded = Session.of(ctx), editkit.Patch.load(patch)
     applied = editkit.apply(
         loaded, model, output, allow_other_tensors=allow_other_tensors, host=session.host, stage=stage
     )
-    measured = next_step.evaluate_patches(loaded.record, [patch], model=model)
-    ready = [session.command(*measured)] if measured else []
-    ready += [session.command("revert", patch, output, "-o", f"{output}-reverted")]
-    _report(f"Applied {patch} to {model}", applied, ready, as_json=json)
+    measured = next_step.evaluate_patches([loaded.record], [patch], session.host, model=model)
+    back = next_step.Step(["revert", str(patch), str(output), "-o", f"{output}-reverted"])
+    _report(f"Applied {patch} to {model}", applied, session, [*([measured] if measured else []), back], as_json=json)
 
 
 def revert(
@@ -65,16 +70,17 @@ def revert(
 ) -> None:
     """Write a copy of MODEL, to which PATCH was applied, with every byte as it was before."""
     import editkit
-    from editkit.cli.progress import stage
+    from editkit.api.bars import stage
 
     session = Session.of(ctx)
     applied = editkit.revert(
         patch, model, output, allow_other_tensors=allow_other_tensors, host=session.host, stage=stage
     )
-    _report(f"Reverted {patch} in {model}", applied, [session.command("diff", model, output)], as_json=json)
+    compared = next_step.Step(["diff", model, str(output)])
+    _report(f"Reverted {patch} in {model}", applied, session, [compared], as_json=json)
 
 
-def _report(done: str, applied: Applied, ready: list[str], *, as_json: bool) -> None:
+def _report(done: str, applied: Applied, session: Session, steps: Sequence[next_step.Step], *, as_json: bool) -> None:
     if as_json:
         result: dict[str, Any] = {
             "output": str(applied.output),
@@ -82,7 +88,7 @@ def _report(done: str, applied: Applied, ready: list[str], *, as_json: bool) -> 
             "tensors": applied.tensors,
             "weights": applied.weights,
             "left_out": list(applied.left_out),
-            "next": ready,
+            "next": [session.command(*step.words) for step in steps if not step.lacking],
         }
         emit_json(result)
         return
@@ -90,5 +96,5 @@ def _report(done: str, applied: Applied, ready: list[str], *, as_json: bool) -> 
         note(f"Left out, because they hold unedited weights: {', '.join(applied.left_out)}")
     counts = f"{applied.weights:,} weights in {applied.tensors} tensor{'' if applied.tensors == 1 else 's'}"
     write_line(f"{done}: {counts}. Written to {applied.output}.")
-    for command in ready:
-        print_next(command)
+    for step in steps:
+        next_step.print_step(session, step)

@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
+import sys
 import warnings
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+from editkit.files.whole_text import json_text
+
+# names of files and classes are text: neither [brackets] nor :colons: in them mean anything
+out = Console(highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def print_any_text() -> None:
+    """Let stdout and stderr escape what their encoding lacks, a pipe's on Windows or a name that is no UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def emit_json(result: Any) -> None:
-    """Print one JSON object to stdout, plain: never wrapped, never coloured."""
-    print(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False))
+    """Print one JSON object to stdout, plain: never wrapped, never coloured, in ASCII where stdout is not UTF-8."""
+    text = json_text(result, indent=2)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(result, indent=2, allow_nan=False)
+    print(text)
 
 
 def note(message: str) -> None:
     """Print a dim line to stderr, for what the user should know but did not ask for."""
-    err.print(message, style="dim", markup=False, soft_wrap=True)
+    err.print(message, style="dim", soft_wrap=True)
 
 
 def quiet_libraries() -> None:
@@ -35,14 +52,9 @@ def quiet_libraries() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
-def print_next(command: str) -> None:
-    """Print a command to type next."""
-    write_line(f"Next: {command}")
-
-
 def write_line(text: str | Text = "", style: str = "") -> None:
     """Print one line; a long path is never cut, since it is there to be copied."""
-    out.print(text, style=style, markup=False, soft_wrap=True)
+    out.print(text, style=style, soft_wrap=True)
 
 
 def size_text(count: int) -> str:

@@ -31,7 +31,7 @@ def diff(
 ) -> None:
     """Compare the weights of two models bit by bit. Exit code 0: all equal; 3: they differ."""
     import editkit
-    from editkit.cli.progress import stage
+    from editkit.api.bars import stage
 
     found = editkit.diff(model_a, model_b, host=Session.of(ctx).host, stage=stage)
     if json:

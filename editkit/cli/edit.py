@@ -57,9 +57,14 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
         recipe: flags.RecipeFile = None,
         settings: flags.Settings = None,
         output: Annotated[
-            Path | None, typer.Option("-o", "--output", help="New folder for the patch. [default: in editkit-runs]")
+            Path | None,
+            typer.Option(
+                "-o", "--output", help="New folder for the patch. [default: in editkit-runs]", parser=flags.path
+            ),
         ] = None,
-        save: Annotated[Path | None, typer.Option(help="Also write the edited model, to this new folder.")] = None,
+        save: Annotated[
+            Path | None, typer.Option(help="Also write the edited model, to this new folder.", parser=flags.path)
+        ] = None,
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show the plan, as `plan` does.")] = False,
         json: flags.Json = False,
         limit: flags.Limit = None,
@@ -118,10 +123,12 @@ def edit_command(*, plan_only: bool) -> Callable[..., None]:
 
             emit_json(plan_as_json(plan)) if json else print_plan(plan)
             return
+        from editkit.api.bars import stage
         from editkit.api.carry_out import carry_out
-        from editkit.cli.progress import stage
         from editkit.cli.render_edit import edit_as_json, print_edit
+        from editkit.cli.stopped import ANEW, from_cache, when_stopped
 
+        when_stopped(ctx, ANEW if no_cache else from_cache("scores and statistics"))
         result = carry_out(plan, output=output, save=save, stage=stage)
         for line in result.notes:
             note(line)

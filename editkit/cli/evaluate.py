@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from inspect import Signature
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperGroup
 
 from editkit.cli.console import emit_json, note, out
+from editkit.cli.next_step import edit_evaluated, told
 from editkit.cli.session import Session
+from editkit.cli.stopped import ANEW, from_cache, from_folder, when_stopped
+from editkit.errors import EditkitError
 
 if TYPE_CHECKING:
     from editkit.components.host import Host
     from editkit.components.specs import EvalSpec
     from editkit.evals.context import Evaluated
     from editkit.evals.request import Request
-    from editkit.reports.schema import Report
 
 
 SHARED = (
@@ -95,16 +96,18 @@ def measure(ctx: typer.Context, spec: EvalSpec, name: str, given: Mapping[str, A
     Args:
         given: the values of its flags, None for those that were not given.
     """
+    from editkit.api.bars import stage
     from editkit.cli.console import quiet_libraries
-    from editkit.cli.progress import stage
     from editkit.errors import RecipeError
 
     if given.get("by") not in (None, "concept"):
         raise RecipeError(f"--by {given['by']}: results can be shown by concept only.", "Write --by concept")
     host = Session.of(ctx).host
     asked = _request(spec, name, given, host)
+    when_stopped(ctx, _when_stopped(spec, given))
     quiet_libraries()
     from editkit.evals.run import run_evaluation
+    from editkit.reports.tell import tell_report
 
     evaluated = run_evaluation(asked, host, stage)
     report, kept = evaluated.report, _keep(evaluated, asked, ctx)
@@ -114,10 +117,20 @@ def measure(ctx: typer.Context, spec: EvalSpec, name: str, given: Mapping[str, A
         return
     for line in report.get("notes", []):
         note(line)
-    _print(spec, report, given)
+    by_concept, every_metric = given.get("by") is not None, bool(given.get("every_metric"))
+    tell_report(report, out, spec=spec, by_concept=by_concept, every_metric=every_metric)
     note(kept)
     if not asked.patches and not spec.table:
-        note(f"Next: {Session.of(ctx).command('edit', '--scorer', 'uwm', '--alpha', -1, '--tau', 0.02)}")
+        note(told(Session.of(ctx), edit_evaluated(report["run"], host)))
+
+
+def _when_stopped(spec: EvalSpec, given: Mapping[str, Any]) -> EditkitError:
+    from editkit.api.runs import RUNS
+    from editkit.evals.companions import embeds
+
+    if spec.folder:
+        return from_folder(given["output"] or f"its folder below {RUNS}")
+    return from_cache("embeddings") if embeds(spec) and not given["no_cache"] else ANEW
 
 
 def _request(spec: EvalSpec, name: str, given: Mapping[str, Any], host: Host) -> Request:
@@ -175,30 +188,3 @@ def _keep(evaluated: Evaluated, asked: Request, ctx: typer.Context) -> str:
     for line in kept.notes:
         note(line)
     return f"Kept in {kept.place}; `editkit results` lists all."
-
-
-def _print(spec: EvalSpec, report: Report, given: Mapping[str, Any]) -> None:
-    if spec.table:
-        spec.load_table()(report, out)
-        return
-    from editkit.reports.show import render
-    from editkit.reports.verdict import verdict
-
-    render(report, out, by_concept=given["by"] is not None, every_metric=given["every_metric"])
-    out.print()
-    for sentence in verdict(report, _tau(given["patch"] or [], report)):
-        out.print(sentence, markup=False)
-
-
-def _tau(patches: list[Path], report: Report) -> dict[str, float]:
-    """Return the tau of each edit by the name it has in the report, where its method has one."""
-    from editkit.patch.record_file import read_record
-
-    found = {}
-    names = {row["patch"]: row["name"] for row in report["models"]}
-    for patch in patches:
-        recipe = read_record(patch).get("recipe", {})
-        taus = [tau for tower in ("text", "vision") if (tau := recipe.get(tower, {}).get("selector", {}).get("tau"))]
-        if taus:
-            found[names[str(patch)]] = max(taus)
-    return found

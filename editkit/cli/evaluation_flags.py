@@ -23,7 +23,9 @@ _PREFIX = "option_"
 Model = Annotated[
     str | None, typer.Option(help="Model folder, hub id or open_clip:NAME/TAG. [default: the patch's, or the demo]")
 ]
-Patches = Annotated[list[Path] | None, typer.Option(help="A patch to measure beside the base; may be repeated.")]
+Patches = Annotated[
+    list[Path] | None, typer.Option(help="A patch to measure beside the base; may be repeated.", parser=flags.path)
+]
 NoControls = Annotated[bool, typer.Option("--no-controls", help="Leave out the matched controls.")]
 Controls = Annotated[
     bool, typer.Option("--controls", help="Also the matched controls: each takes as long as its patch.")
@@ -40,16 +42,23 @@ Judges = Annotated[list[str] | None, typer.Option(help="A judge, with --set judg
 By = Annotated[str | None, typer.Option(help="concept: also a table by concept.")]
 AllMetrics = Annotated[bool, typer.Option("--all-metrics", help="Changes of all metrics.")]
 ReportFile = Annotated[
-    Path | None, typer.Option("-o", "--output", help="A new file for the report. [default: in editkit-runs]")
+    Path | None,
+    typer.Option("-o", "--output", help="A new file for the report. [default: in editkit-runs]", parser=flags.path),
 ]
 Folder = Annotated[
     Path | None,
     typer.Option(
-        "-o", "--output", help="Folder of its files, where an earlier run is continued; by default below editkit-runs."
+        "-o",
+        "--output",
+        help="Folder of its files, where an earlier run is continued; by default below editkit-runs.",
+        parser=flags.path,
     ),
 ]
 Similarities = Annotated[
-    Path | None, typer.Option(help="A new Parquet file: every tuple's similarities, hits and what else is known.")
+    Path | None,
+    typer.Option(
+        help="A new Parquet file: every tuple's similarities, hits and what else is known.", parser=flags.path
+    ),
 ]
 
 

@@ -25,11 +25,11 @@ def tell(error: Exception, *, traceback: bool) -> None:
     known = explained(error)
     remedy = known.remedy
     if traceback:
-        err.print("".join(format_exception(error)), markup=False, soft_wrap=True)
+        err.print("".join(format_exception(error)), soft_wrap=True)
     elif isinstance(known, (UnexpectedError, PluginError)) and known.__cause__ is not None:
         remedy = f"{remedy} {_kept(error)}"
-    err.print(f"Error: {known.problem}", style="red", markup=False, soft_wrap=True)
-    err.print(remedy, markup=False, soft_wrap=True)
+    err.print(f"Error: {known.problem}", style="red", soft_wrap=True)
+    err.print(remedy, soft_wrap=True)
 
 
 def explained(error: Exception) -> EditkitError:

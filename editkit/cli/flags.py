@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from editkit.files.paths import user_path
 
 Model = Annotated[str | None, typer.Option(help="Model folder, hub id or open_clip:NAME/TAG. [default: the demo]")]
 Data = Annotated[str | None, typer.Option(help="Data set: NAME or NAME:PATH. [default: the demo's]")]
@@ -37,6 +40,11 @@ OnBadItem = Annotated[
     str | None,
     typer.Option(help="What to do about an item that cannot be read: error or skip. [default: the data set's]"),
 ]
+
+
+def path(text: str | Path) -> Path:
+    """Read a path: the `parser` of every flag and argument that is one, since shells leave `--flag=~/x` alone."""
+    return user_path(text)
 
 
 def words(text: str | None) -> tuple[str, ...] | None:

@@ -17,7 +17,9 @@ def judge(
     items: Annotated[
         list[Path],
         typer.Argument(
-            help="Tables (.jsonl, .csv, .parquet) of texts or images, or folders of images.", show_default=False
+            help="Tables (.jsonl, .csv, .parquet) of texts or images, or folders of images.",
+            show_default=False,
+            parser=flags.path,
         ),
     ],
     judges: Annotated[
@@ -27,7 +29,8 @@ def judge(
         str | None, typer.Option(help="Column with what to judge. [default: text, caption or image]")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A new folder. [default: in editkit-runs]")
+        Path | None,
+        typer.Option("-o", "--output", help="A new folder. [default: in editkit-runs]", parser=flags.path),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -40,8 +43,8 @@ def judge(
 
     editkit judge gallery/base gallery/edited --judge nsfw-image
     """
+    from editkit.api.bars import stage
     from editkit.cli.console import quiet_libraries
-    from editkit.cli.progress import stage
     from editkit.errors import RecipeError
     from editkit.recipes.layers import parse_settings
 

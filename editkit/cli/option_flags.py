@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 
 import typer
 
+from editkit.errors import RecipeError
+
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
@@ -28,13 +30,24 @@ class OptionFlag:
     form: Literal["switch", "text", "list", "yaml"]
 
     def read(self, given: Any) -> Any:
-        """Return what was typed as the options class takes it."""
+        """Return what was typed as the options class takes it.
+
+        Raises:
+            RecipeError: it was to be YAML, and is none.
+        """
         if self.form == "list":
             return tuple(part.strip() for text in given for part in text.split(","))
         if self.form == "yaml":
             import yaml
 
-            return yaml.safe_load(given)
+            from editkit.files.yaml_text import read_yaml
+
+            try:
+                return read_yaml(given)
+            except yaml.YAMLError as error:
+                raise RecipeError(
+                    f"--{self.name.replace('_', '-')} {given}: the value cannot be read.", "Quote it as YAML needs it."
+                ) from error
         return given
 
 

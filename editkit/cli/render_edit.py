@@ -9,7 +9,7 @@ from rich.text import Text
 
 from editkit.api.carry_out import Edited
 from editkit.cli import next_step
-from editkit.cli.console import note, print_next, write_line
+from editkit.cli.console import note, write_line
 from editkit.cli.session import Session
 from editkit.cli.table import figure, number, print_table, whole
 from editkit.patch.card import method_of, rows_of
@@ -32,8 +32,11 @@ def print_edit(result: Edited, session: Session) -> None:
     for line in remarks(record):
         write_line(line, "yellow")
     _print_places(result)
-    measured = next_step.evaluate_patches(record, [result.folder])
-    print_next(session.command(*(measured or next_step.apply_patch(record, result.folder))))
+    measured = next_step.evaluate_patches([record], [result.folder], session.host)
+    if measured is not None:
+        next_step.print_step(session, measured)
+    if measured is None or measured.lacking:
+        next_step.print_step(session, next_step.apply_patch(record, result.folder))
 
 
 def _site_row(site: Mapping[str, Any]) -> list[str]:
@@ -71,6 +74,7 @@ def remarks(record: dict[str, Any]) -> list[str]:
         lines.append(f"Up to {max(negative):.0%} of a site's |score| is negative and was counted as 0.")
     left_out = record.get("data", {}).get("left_out", [])
     lines += [f"data: {entry['id']} incomplete, {entry['reason']}" for entry in left_out[:3]]
+    lines += record.get("preserved", {}).get("warnings", [])
     return lines
 
 

@@ -31,6 +31,8 @@ def print_plan(plan: Plan) -> None:
         _headed("Data", f" {plan.data.name}/{plan.data.split}: {len(plan.data.items)} tuples")
     if plan.preserved:
         _headed("Preserved", f" {_counted(plan.preserved.describe())}")
+        for line in plan.preserved.warnings:
+            note(line)
     _print_sites(plan, forecast)
     _print_memory(plan, forecast)
     _print_cache(forecast)

@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from editkit.api.runs import RUNS
 from editkit.cli.console import emit_json, note, write_line
-from editkit.cli.flags import Json, words
+from editkit.cli.flags import Json, path, words
+from editkit.reports.elsewhere import LIST
 from editkit.reports.forms import Form
+
+GONE = f"is not there any more: it was moved or removed. The list in {RUNS / LIST} names it."
+"""Of a report that `-o` placed."""
 
 if TYPE_CHECKING:
     from editkit.reports.read import Stored, Unusable
@@ -37,7 +42,11 @@ app = typer.Typer(
 def list_runs(
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folders with reports, or files. [default: editkit-runs]", metavar="FOLDER"),
+        typer.Argument(
+            help="Folders with reports, or files. [default: editkit-runs, and what -o placed elsewhere]",
+            metavar="FOLDER",
+            parser=path,
+        ),
     ] = None,
     evaluation: Annotated[str | None, typer.Option(help="Only runs of this evaluation.")] = None,
     model: Annotated[str | None, typer.Option(help="Only runs whose base model's name or digest has this.")] = None,
@@ -56,13 +65,17 @@ def list_runs(
     found = editkit.results(*(folders or ()), evaluation=evaluation, model=model, patch=patch, data=data, since=since)
     if json:
         files = [{"file": str(entry.path), "reason": entry.reason} for entry in found.unusable]
+        files += [{"file": str(path), "reason": GONE} for path in found.gone]
         emit_json({"runs": [as_json(stored) for stored in found.runs], "unusable": files})
         return
     for stored in found.runs:
         _print(stored)
     _name(found.unusable)
+    for place in found.gone:
+        note(f"{place} {GONE}")
     if not found.total:
-        note("There are no runs here yet. `editkit eval safeground` makes one.")
+        looked = ", ".join(map(str, folders)) if folders else f"{RUNS} of this folder"
+        note(f"There are no runs in {looked} yet. `editkit eval safeground` makes one.")
     elif len(found.runs) < found.total:
         note(f"{len(found.runs)} of {found.total} runs.")
 
@@ -74,7 +87,7 @@ def export(
     ],
     form: Annotated[Form, typer.Option("--format", help="The format to write.")],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="A new file; for clip-benchmark, a new folder.")
+        Path | None, typer.Option("-o", "--output", help="A new file; for clip-benchmark, a new folder.", parser=path)
     ] = None,
     metrics: Annotated[str | None, typer.Option(help="Of a table: these columns, in this order: a,b.")] = None,
     patch: Annotated[str | None, typer.Option(help="Of a model index: the edit that the card describes.")] = None,

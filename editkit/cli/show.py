@@ -8,14 +8,16 @@ from typing import Annotated
 import typer
 
 from editkit.cli import next_step
-from editkit.cli.console import emit_json, print_next
-from editkit.cli.flags import Json
+from editkit.cli.console import emit_json
+from editkit.cli.flags import Json, path
 from editkit.cli.session import Session
 
 
 def show(
     ctx: typer.Context,
-    patches: Annotated[list[Path], typer.Argument(metavar="PATCH", help="Patch folders.", show_default=False)],
+    patches: Annotated[
+        list[Path], typer.Argument(metavar="PATCH", help="Patch folders.", show_default=False, parser=path)
+    ],
     json: Json = False,
 ) -> None:
     """Show what a patch is: its recipe, and per site what was selected; of several, how far they chose the same."""
@@ -28,10 +30,12 @@ def show(
         summaries = [patch_as_json(patch) for patch in shown.patches]
         emit_json({"patches": summaries, "overlap": [overlap_as_json(pair) for pair in shown.overlap]})
         return
+    session = Session.of(ctx)
     if shown.overlap:
         print_overlaps(shown.patches, shown.overlap)
-        words = next_step.evaluate_patches({}, patches)
+        step = next_step.evaluate_patches([patch.record for patch in shown.patches], patches, session.host)
     else:
         print_patch(shown.patches[0])
-        words = next_step.apply_patch(shown.patches[0].record, patches[0])
-    print_next(Session.of(ctx).command(*words))
+        step = next_step.apply_patch(shown.patches[0].record, patches[0])
+    if step is not None:
+        next_step.print_step(session, step)

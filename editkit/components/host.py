@@ -53,6 +53,8 @@ class Host:
     components: dict[tuple[str, str], Component] = field(default_factory=dict)
     shadowed: list[tuple[Component, Component]] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    """Installed plugins that EDITKIT_PLUGINS does not name."""
     registered: list[tuple[str, object]] = field(default_factory=list)
     code: Codebase = field(default_factory=Codebase)
     adapters: list[tuple[AdapterSpec, Adapter]] = field(default_factory=list)
@@ -129,7 +131,8 @@ class Host:
         raise PluginError(
             f"Unknown {kind.kind} '{name}'.{did_you_mean(name, known)}{broken}",
             f"Choose one of: {', '.join(known) or 'none installed'}; or load the file that brings it: --plugin FILE.py."
-            + (" `editkit plugins check` says what is wrong with the plugin." if broken else ""),
+            + (" `editkit plugins check` says what is wrong with the plugin." if broken else "")
+            + (f" EDITKIT_PLUGINS leaves out {', '.join(self.left_out)}: unset it." if self.left_out else ""),
         )
 
     def choose(self, kind: type[Spec], name: str, given: Mapping[str, Any], where: str) -> Choice:

@@ -14,30 +14,51 @@ import pluggy
 from editkit.components import hooks
 from editkit.components.admission import why_excluded
 from editkit.components.host import BUILT_IN, Host
-from editkit.errors import PluginError, one_line
+from editkit.errors import PluginError, did_you_mean, one_line
+from editkit.files.paths import start_of, user_path
 from editkit.libraries import header
 
+VARIABLE = "EDITKIT_PLUGINS"
+OFF = "off"
 
-def _wanted() -> set[str] | None:
-    """Return the plugins that EDITKIT_PLUGINS allows (entry-point or distribution names), None for all."""
-    setting = os.environ.get("EDITKIT_PLUGINS")
+
+def _wanted(plugins: Sequence[tuple[str, str]]) -> set[str] | None:
+    """Return the plugins that EDITKIT_PLUGINS allows (entry-point or distribution names), None for all.
+
+    Args:
+        plugins: the distribution and the entry point of each that is installed.
+
+    Raises:
+        PluginError: it names one that is not installed.
+    """
+    setting = os.environ.get(VARIABLE)
     if setting is None:
         return None
-    return set() if setting.strip().lower() == "off" else {name.strip() for name in setting.split(",")}
+    wanted = set() if setting.strip().lower() == OFF else {name.strip() for name in setting.split(",")} - {""}
+    known = {name for names in plugins for name in names}
+    for stranger in sorted(wanted - known):
+        raise PluginError(
+            f"{VARIABLE}={setting}: no plugin called '{stranger}' is installed.{did_you_mean(stranger, {OFF, *known})}",
+            f"It takes {OFF}, or names separated by commas of: {', '.join(sorted(dict(plugins))) or 'none'}.",
+        )
+    return wanted
 
 
 def load_host(files: Sequence[str | Path] = ()) -> Host:
     """Load editkit's own components, then each installed plugin, then single `files`.
 
     Raises:
-        PluginError: one of `files` is missing or fails; a file that was asked for is not optional.
+        PluginError: one of `files` is missing or fails; a file that was asked for is not optional. Or EDITKIT_PLUGINS
+            names a plugin that is not installed.
     """
     manager = pluggy.PluginManager("editkit")
     manager.add_hookspecs(hooks)
     host = Host(manager)
-    wanted = _wanted()
-    for plugin, entry in _entry_points():
+    entries = _entry_points()
+    wanted = _wanted([(plugin, entry.name) for plugin, entry in entries if plugin != BUILT_IN])
+    for plugin, entry in entries:
         if wanted is not None and plugin != BUILT_IN and not wanted & {plugin, entry.name}:
+            host.left_out.append(plugin)
             continue
         try:
             implementation = entry.load()
@@ -46,7 +67,7 @@ def load_host(files: Sequence[str | Path] = ()) -> Host:
             continue
         host.register(plugin, implementation)
     for path in files:
-        _register_file(host, Path(path))
+        _register_file(host, user_path(path))
     return host
 
 
@@ -63,7 +84,9 @@ def _entry_points() -> list[tuple[str, metadata.EntryPoint]]:
 def _register_file(host: Host, path: Path) -> None:
     module_spec = util.spec_from_file_location(path.stem, path)
     if not path.is_file() or module_spec is None or module_spec.loader is None:
-        raise PluginError(f"Plugin file {path} does not exist or is no Python file.", "Pass --plugin FILE.py.")
+        raise PluginError(
+            f"Plugin file {path}{start_of(path)} does not exist or is no Python file.", "Pass --plugin FILE.py."
+        )
     if _is_another_module(path):
         raise PluginError(
             f"Plugin file {path} has the name of another Python module, '{path.stem}'.", "Rename the file."

@@ -45,10 +45,10 @@ class Site:
 
     `module` is the live module whose input is the site's input; `key` is the checkpoint's tensor.
     They differ where a checkpoint renames modules, and where one tensor holds several maps.
-    `shape` is [O, I]. `rows` are the site's rows in a fused tensor (q, k, v in one);
-    `transposed` says that the tensor is stored [I, O]. The role "tensor" is for the targets `all`, `text:all` and
-    `vision:all`: any floating tensor, seen as a matrix. `pooled` says that its input is one token per sample, which
-    has no spread over tokens.
+    `shape` is [O, I]. `rows` are the site's rows in a fused tensor (q, k, v in one), and in its bias, unless that is of
+    O elements: the site's own. `transposed` says that the tensor is stored [I, O]. The role "tensor" is for the targets
+    `all`, `text:all` and `vision:all`: any floating tensor, seen as a matrix. `pooled` says that its input is one token
+    per sample, which has no spread over tokens.
 
     Roles: those of transformer blocks (`mlp.gate` is a gated MLP's second input map); `pool.*` of an attention
     pooling head, whose query is learned; `proj` to the space that both modalities share; `projector.*` from a vision

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationInfo, field_validator
 
 from editkit.errors import PluginError, one_line
+from editkit.files.paths import path_or_name, source_path, user_path
 
 API_VERSION = 1
 """The version of specs, hooks and protocols in this release: a plugin that names another one is not let in."""
@@ -24,10 +26,36 @@ Asked = Mapping[str, Mapping[str, Any]]
 """Components that another one asks for: `name` and options of each, by the label under which it is handed over."""
 
 
+ModelSource = Annotated[str, BeforeValidator(lambda given: source_path(given) if isinstance(given, str) else given)]
+"""The type of an option that names a model: a folder, a file or a hub id."""
+
+
 class Options(BaseModel):
-    """Base of every component's options: frozen, and an unknown name is an error."""
+    """Base of every component's options: frozen, and an unknown name is an error.
+
+    An option whose type has `Path` in it is read as users write paths: `~` is the home folder, and what a YAML file
+    says is relative to the file.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _paths_as_users_write_them(cls, given: Any, info: ValidationInfo) -> Any:
+        kinds = _types_in(cls.model_fields[info.field_name or ""].annotation)
+        return _as_paths(given) if Path in kinds else given
+
+
+def _types_in(annotation: Any) -> set[Any]:
+    return {annotation}.union(*map(_types_in, get_args(annotation))) if get_args(annotation) else {annotation}
+
+
+def _as_paths(given: Any) -> Any:
+    if isinstance(given, str):
+        return path_or_name(given)
+    if isinstance(given, Path):
+        return user_path(given)
+    return [_as_paths(one) for one in given] if isinstance(given, (list, tuple)) else given
 
 
 class NoOptions(Options):

@@ -170,6 +170,8 @@ class DatasetSpec(Spec):
     content: Literal["tuples", "classes", "queries"] = "tuples"
     defaults: tuple[tuple[str, str], ...] = ()
     """Split by purpose, where they differ from ViSU's: edit "train", sweep "validation", eval "test"."""
+    splits: Callable[[Any], bool] = lambda options: True
+    """Whether another split has other items. Where none has, what calibrated an edit is not what measures it."""
     knowledge: str = ""
     """The class set on which accuracy is measured beside evaluations of these tuples."""
     queries: str = ""

@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from editkit.errors import DataError, did_you_mean
+from editkit.files.paths import start_of
+from editkit.files.yaml_text import read_yaml
 
 
 class ClassFile(BaseModel):
@@ -64,13 +66,11 @@ def read_class_file(path: Path) -> ClassFile:
     import yaml
 
     if not path.is_file():
-        raise DataError(
-            f"There is no class file {path}.", "Check the path; a relative one starts in the current folder."
-        )
+        raise DataError(f"There is no class file {path}{start_of(path)}.", "Check the path.")
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content: Any = read_yaml(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).rstrip(".")
         raise DataError(f"{path} cannot be read: {reason}.", "Check that it is YAML in UTF-8.") from error
     if not isinstance(content, dict):
         raise DataError(f"{path} holds no keys.", "Write name, template, classes, and table or folder.")

@@ -13,18 +13,27 @@ from editkit.data.digests import Remembered, image_digests
 from editkit.data.draw import drawn_places
 from editkit.data.options import ClassesOptions
 from editkit.data.readers.content import Content
-from editkit.data.readers.folders import images_by_class, read_folders
+from editkit.data.readers.folders import class_folders, read_folders
 from editkit.data.readers.images import ImageSource
 from editkit.data.readers.labels import Labels, table_rows
-from editkit.data.readers.parquet import read_parquet
+from editkit.data.readers.parquet import parquet_files, read_parquet
 from editkit.data.readers.shards import read_shards
 from editkit.data.readers.tables import for_split
 from editkit.data.tuples import LeftOut, refuse_if_most_are_missing
 from editkit.errors import DataError
 from editkit.files.digests import digest_of, fingerprint_of
+from editkit.files.paths import start_of, user_path
 
-LabelledRow = tuple[str, ImageSource | None, int, str]
-"""How error messages locate it, the image, its class index and its id."""
+
+@dataclass(frozen=True)
+class LabelledRow:
+    """An image, its class index and its id; `where` is how error messages locate it, `fault` why it cannot be used."""
+
+    where: str
+    image: ImageSource | None
+    label: int
+    id: str
+    fault: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,8 @@ class ClassSet:
     """More templates: a class is then the mean of all its prompts' embeddings."""
     underscores: Literal["spaces", "kept"] = "spaces"
     """How prompts read an underscore in the name of a class."""
+    warnings: tuple[str, ...] = ()
+    """What lies beside the images and was not taken, with its count: reports say it."""
 
     @property
     def templates(self) -> tuple[str, ...]:
@@ -104,21 +115,22 @@ class Classes:
                 image (`on_bad_item="error"`), or more than half of them.
         """
         text, split = for_split(self.options.path, split)
-        path = Path(text).expanduser()
+        path = Path(text)
         described = read_class_file(path)
-        names, templates, rows = _read(path, described)
-        images, labels, ids, left_out = kept_rows(rows, path.name, self.options.on_bad_item)
+        found = _read(path, described, self.options.on_bad_item)
+        images, labels, ids, left_out = kept_rows(found.rows, path.name, self.options.on_bad_item)
         return ClassSet(
             described.name,
-            names,
-            templates[0],
+            found.names,
+            found.templates[0],
             images,
             labels,
             ids,
             summary=described.summary,
             split=split,
             left_out=left_out,
-            ensemble=templates[1:],
+            ensemble=found.templates[1:],
+            warnings=found.warnings,
         )
 
 
@@ -130,71 +142,114 @@ def require_images(content: Content, name: str, on_bad_item: OnBadItem) -> Class
     """
     images, labels, ids, left_out = kept_rows(_content_rows(content), name, on_bad_item)
     template, *more = content.templates or ("{}",)
-    return ClassSet(name, content.names, template, images, labels, ids, left_out=left_out, ensemble=tuple(more))
+    return ClassSet(
+        name,
+        content.names,
+        template,
+        images,
+        labels,
+        ids,
+        left_out=left_out,
+        ensemble=tuple(more),
+        warnings=content.warnings,
+    )
 
 
 def kept_rows(
     rows: Iterable[LabelledRow], name: str, on_bad_item: OnBadItem
 ) -> tuple[tuple[ImageSource, ...], tuple[int, ...], tuple[str, ...], tuple[LeftOut, ...]]:
-    """Return images, class indices, ids, and the rows whose image is missing.
+    """Return images, class indices, ids, and the rows that cannot be used, such as one whose image is missing.
 
     Raises:
-        DataError: a missing image (`on_bad_item="error"`), or more than half of them.
+        DataError: such a row (`on_bad_item="error"`), or more than half of them.
     """
     kept: list[tuple[ImageSource, int, str]] = []
     left_out: list[LeftOut] = []
-    for where, image, index, identifier in rows:
-        if image is None or (isinstance(image, Path) and not image.is_file()):
-            reason = "image is empty" if image is None else f"image missing: {image}"
-            if on_bad_item == "error":
-                raise DataError(f"{where}: {reason}.", "Correct it, or leave it out with --on-bad-item skip.")
-            left_out.append(LeftOut(identifier, reason))
+    for row in rows:
+        reason = row.fault or _lack(row.image)
+        if reason and on_bad_item == "error":
+            start = start_of(row.image) if isinstance(row.image, Path) else ""
+            raise DataError(f"{row.where}: {reason}{start}.", "Correct it, or leave it out with --on-bad-item skip.")
+        if reason or row.image is None:
+            left_out.append(LeftOut(row.id, reason))
         else:
-            kept.append((image, index, identifier))
+            kept.append((row.image, row.label, row.id))
     refuse_if_most_are_missing(name, left_out, len(kept) + len(left_out), "Check the image paths.")
     images, labels, ids = zip(*kept, strict=True)
     return images, labels, ids, tuple(left_out)
 
 
-def _read(path: Path, described: ClassFile) -> tuple[tuple[str, ...], tuple[str, ...], Iterator[LabelledRow]]:
-    """Return the names of the classes, the templates, and the rows."""
+def _lack(image: ImageSource | None) -> str:
+    if image is None:
+        return "image is empty"
+    return f"image missing: {image}" if isinstance(image, Path) and not image.is_file() else ""
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a YAML file leads to."""
+
+    names: tuple[str, ...]
+    templates: tuple[str, ...]
+    rows: Iterator[LabelledRow]
+    warnings: tuple[str, ...] = ()
+
+
+def _read(path: Path, described: ClassFile, on_bad_item: OnBadItem) -> _Found:
     folder, names = path.parent, described.classes
     if described.table is not None and names is not None:
-        return names, described.prompts, _named_rows(path, names, table_rows(folder / described.table))
+        rows = table_rows(_beside(path, described.table, "table"))
+        return _Found(names, described.prompts, _named_rows(path, names, rows))
     if described.folder is not None and names is not None:
-        place = folder / described.folder
-        found = ((f"{place.name}/{part}", image, part) for part, image in images_by_class(place))
-        return names, described.prompts, _named_rows(path, names, found)
+        place = folder / user_path(described.folder)
+        found = class_folders(place)
+        rows = ((f"{place.name}/{part}", image, part, "") for part, image in found.rows())
+        return _Found(names, described.prompts, _named_rows(path, names, rows), found.warnings)
     if described.folder is not None:
-        content = read_folders(folder / described.folder)
+        content = read_folders(folder / user_path(described.folder), on_bad_item=on_bad_item)
     elif described.shards is not None:
-        content = read_shards(folder / described.shards)
+        content = read_shards(_beside(path, described.shards, "shards"))
     else:
-        files = sorted(folder.glob(str(described.parquet)))
-        if not files:
-            raise DataError(
-                f"No file matches {folder / str(described.parquet)}.", "Correct `parquet` in the YAML file."
-            )
+        files = parquet_files(str(described.parquet), folder)
         content = read_parquet(files, described.image, described.label, names)
     if names is not None and len(names) != len(content.names):
         raise DataError(
             f"{path}: {len(names)} classes are listed, but the images have {len(content.names)}.",
             "Leave `classes` out, and the images' own names are taken.",
         )
-    return names or content.names, described.prompts or content.templates, _content_rows(content)
+    templates = described.prompts or content.templates
+    return _Found(names or content.names, templates, _content_rows(content), content.warnings)
+
+
+def _beside(path: Path, place: Path, key: str) -> Path:
+    """Return a place that a YAML file names.
+
+    Raises:
+        DataError: there is no such place; says where a relative path starts.
+    """
+    found = path.parent / user_path(place)
+    if not found.exists():
+        raise DataError(
+            f"There is no {'table' if key == 'table' else 'folder'} {found}.",
+            f"Check `{key}` in {path.name}; a relative one starts at that file, in {path.parent.absolute()}.",
+        )
+    return found
 
 
 def _named_rows(
-    path: Path, names: tuple[str, ...], rows: Iterable[tuple[str, ImageSource | None, str]]
+    path: Path, names: tuple[str, ...], rows: Iterable[tuple[str, ImageSource | None, str, str]]
 ) -> Iterator[LabelledRow]:
     labels = Labels(path.name, names)
-    for where, image, label in rows:
-        yield where, image, labels.index(where, label), _identifier(image, where, path.parent)
+    for where, image, label, fault in rows:
+        if fault:
+            yield LabelledRow(where, None, 0, where, fault)
+        else:
+            yield LabelledRow(where, image, labels.index(where, label), _identifier(image, where, path.parent))
 
 
 def _content_rows(content: Content) -> Iterator[LabelledRow]:
     for image, label, identifier in zip(content.images, content.labels, content.ids, strict=True):
-        yield identifier, image, label, identifier
+        yield LabelledRow(identifier, image, label, identifier)
 
 
 def _identifier(image: ImageSource | None, where: str, folder: Path) -> str:

@@ -41,12 +41,22 @@ class VisuOptions(DatasetOptions):
         return pattern
 
 
+def visu_splits(options: VisuOptions) -> bool:
+    """Whether there is a file for each split, and not one alone."""
+    return options.path.suffix != ".json"
+
+
 class PairsOptions(DatasetOptions):
     """A table of tuples."""
 
     path: str | Path = Field(
         description="a .jsonl, .csv or .parquet file, or hf:NAME for a Hugging Face data set; may contain {split}"
     )
+
+
+def table_splits(options: PairsOptions) -> bool:
+    """Whether the path names a table for each split, and not one alone."""
+    return "{split}" in str(options.path) or str(options.path).startswith("hf:")
 
 
 class QueriesOptions(DatasetOptions):

@@ -14,7 +14,6 @@ from editkit.errors import DataError, did_you_mean
 SIDES = ("safe", "unsafe")
 KINDS = ("image", "text")
 COLUMNS = ("id", "safe_image", "unsafe_image", "safe_text", "unsafe_text", "concept", "slice")
-REMEDY = "Correct the row, or leave unusable ones out with --on-bad-item skip."
 
 
 class Pairs:
@@ -44,7 +43,7 @@ class Pairs:
         for number, identifier in enumerate(unique_ids(table), 1):
             item, faults = read_item(table, number, identifier, kinds)
             if faults and self.options.on_bad_item == "error":
-                raise DataError(f"{table.name}, row {number}: {faults[0]}.", REMEDY)
+                raise DataError(f"{table.name}, row {number}: {faults[0]}.", table.remedy(faults[0]))
             if faults:
                 left_out.append(LeftOut(identifier, "; ".join(faults)))
             if item.has_images or item.has_texts:
@@ -56,7 +55,7 @@ class Pairs:
         path, file_split = for_split(self.options.path, split)
         if path.startswith(PREFIX):
             return read_hub(path.removeprefix(PREFIX), split), split
-        return read_table(Path(path).expanduser(), COLUMNS), file_split
+        return read_table(Path(path), COLUMNS), file_split
 
 
 def paired_kinds(table: Table) -> tuple[str, ...]:
@@ -96,7 +95,8 @@ def unique_ids(table: Table) -> list[str]:
     """
     rows: dict[str, int] = {}
     for number in range(1, len(table.rows) + 1):
-        identifier = table.text(number, "id") or str(number)
+        unusable = table.fault(number, ("id",))
+        identifier = f"row {number}" if unusable else table.text(number, "id") or str(number)
         if identifier in rows:
             raise DataError(
                 f"{table.name}: rows {rows[identifier]} and {number} have the same id '{identifier}'.",
@@ -108,6 +108,8 @@ def unique_ids(table: Table) -> list[str]:
 
 def read_item(table: Table, number: int, identifier: str, kinds: tuple[str, ...]) -> tuple[Item, list[str]]:
     """Return a row as an item, and what is wrong with it; a missing image or caption is None in the item."""
+    if fault := table.fault(number, ("id", "safe_text", "unsafe_text", "concept", "slice")):
+        return Item(identifier, None, None, None, None, "all"), [fault]
     faults: list[str] = []
     texts: dict[str, str | None] = dict.fromkeys(SIDES)
     images: dict[str, ImageSource | None] = dict.fromkeys(SIDES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, assert_never
 
@@ -13,7 +13,7 @@ from editkit.data.draw import drawn_places
 from editkit.data.protocol import AnyData
 from editkit.data.queries import QuerySet
 from editkit.data.readers.images import ImageSource
-from editkit.data.tuples import TupleSet
+from editkit.data.tuples import LeftOut, TupleSet
 from editkit.data.zeroshot.sets import ClassSets
 from editkit.files.digests import digest_of, fingerprint_of
 
@@ -26,10 +26,13 @@ class Preserved:
 
     texts: tuple[str, ...] = ()
     images: tuple[ImageSource, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What the data sets left out, with its count."""
 
     def __or__(self, other: Preserved) -> Preserved:
         """Return the items of both, each once."""
-        return Preserved(_once((*self.texts, *other.texts)), _once((*self.images, *other.images)))
+        texts, images = _once((*self.texts, *other.texts)), _once((*self.images, *other.images))
+        return Preserved(texts, images, _once((*self.warnings, *other.warnings)))
 
     def __bool__(self) -> bool:
         """Whether there is anything."""
@@ -42,7 +45,8 @@ class Preserved:
     def only(self, towers: Iterable[Tower]) -> Preserved:
         """Return what these towers see."""
         seen = set(towers)
-        return Preserved(self.texts if "text" in seen else (), self.images if "vision" in seen else ())
+        texts, images = self.texts if "text" in seen else (), self.images if "vision" in seen else ()
+        return Preserved(texts, images, self.warnings)
 
     def describe(self) -> dict[str, int]:
         """Return how many there are."""
@@ -61,7 +65,7 @@ class Preserved:
         """Draw at most `limit` texts and `limit` images."""
         images = [self.images[place] for place in drawn_places([str(one) for one in self.images], limit, seed)]
         texts = [self.texts[place] for place in drawn_places(self.texts, limit, seed)]
-        return Preserved(tuple(texts), tuple(images))
+        return Preserved(tuple(texts), tuple(images), self.warnings)
 
 
 def preserved_of(data: AnyData) -> Preserved:
@@ -72,18 +76,27 @@ def preserved_of(data: AnyData) -> Preserved:
     """
     if isinstance(data, TupleSet):
         texts = (item.safe_text for item in data.items if item.safe_text)
-        return Preserved(_once(texts), _once(item.safe_image for item in data.items if item.safe_image))
+        images = (item.safe_image for item in data.items if item.safe_image)
+        return Preserved(_once(texts), _once(images), _left_out(data.name, data.left_out))
     if isinstance(data, ClassSet):
-        return Preserved(_once(data.prompts()), _once(data.images))
+        told = (*_left_out(data.name, data.left_out), *data.warnings)
+        return Preserved(_once(data.prompts()), _once(data.images), told)
     if isinstance(data, QuerySet):
         rows = [(t, i) for t, i, kind in zip(data.texts, data.images, data.kinds, strict=True) if kind != "unsafe"]
-        return Preserved(_once(text for text, _ in rows if text), _once(image for _, image in rows if image))
+        texts, images = (text for text, _ in rows if text), (image for _, image in rows if image)
+        return Preserved(_once(texts), _once(images), _left_out(data.name, data.left_out))
     if isinstance(data, ClassSets):
         found = Preserved()
         for one in data.sets:
             found |= preserved_of(one.data)
         return found
     assert_never(data)  # each kind of content is to say here what of it is preserved
+
+
+def _left_out(name: str, left_out: Sequence[LeftOut]) -> tuple[str, ...]:
+    if not left_out:
+        return ()
+    return (f"{name}: left out {len(left_out):,}, first '{left_out[0].id}', {left_out[0].reason}.",)
 
 
 def _once(entries: Iterable[Entry]) -> tuple[Entry, ...]:

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from editkit.data.digests import Remembered, image_digests
 from editkit.data.draw import drawn_places
 from editkit.data.options import QueriesOptions
-from editkit.data.pairs import REMEDY, unique_ids
+from editkit.data.pairs import unique_ids
 from editkit.data.readers.hub_table import PREFIX, read_hub
 from editkit.data.readers.images import ImageSource
 from editkit.data.readers.tables import Table, for_split, read_table
@@ -110,17 +110,13 @@ class Queries:
         rows: list[Row] = []
         left_out: list[LeftOut] = []
         for number, identifier in enumerate(unique_ids(table), 1):
-            text, image, kind = table.text(number, "text"), table.image(number, "image"), read_kind(table, number)
-            fault = ""
-            if isinstance(image, Path) and not image.is_file():
-                fault = f"image missing: {image}"
-            elif text is None and image is None:
-                fault = "text and image are empty"
+            fault = table.fault(number, ("id", "text", "kind", "slice")) or _lack(table, number)
             if fault and self.options.on_bad_item == "error":
-                raise DataError(f"{table.name}, row {number}: {fault}.", REMEDY)
+                raise DataError(f"{table.name}, row {number}: {fault}.", table.remedy(fault))
             if fault:
                 left_out.append(LeftOut(identifier, fault))
             else:
+                text, image, kind = table.text(number, "text"), table.image(number, "image"), read_kind(table, number)
                 rows.append((identifier, text, image, kind, (table.text(number, "slice") or "").strip()))
         refuse_if_most_are_missing(table.name, left_out, len(table.rows), "Check the table and its image paths.")
         ids, texts, images, kinds, slices = zip(*rows, strict=True)
@@ -130,7 +126,14 @@ class Queries:
         path, file_split = for_split(self.options.path, split)
         if path.startswith(PREFIX):
             return read_hub(path.removeprefix(PREFIX), split), split
-        return read_table(Path(path).expanduser(), COLUMNS), file_split
+        return read_table(Path(path), COLUMNS), file_split
+
+
+def _lack(table: Table, number: int) -> str:
+    image = table.image(number, "image")
+    if isinstance(image, Path) and not image.is_file():
+        return f"image missing: {image}"
+    return "text and image are empty" if image is None and table.text(number, "text") is None else ""
 
 
 def read_kind(table: Table, number: int) -> Kind | Literal[""]:

@@ -13,6 +13,8 @@ from typing import Any
 from editkit.data.options import VisuOptions
 from editkit.data.tuples import Item, LeftOut, TupleSet, refuse_if_most_are_missing, same_spelling
 from editkit.errors import DataError, did_you_mean
+from editkit.files.paths import start_of
+from editkit.files.whole_text import half_pair
 
 ALIASES = {"bodily fluids": "bodily bluids", "child abuse": "abuse"}
 """Other spellings of ViSU's tags; the canonical name is the one in the data, misspelling included."""
@@ -38,10 +40,10 @@ class Visu:
 
     def __init__(self, options: VisuOptions) -> None:
         self.options = options
-        self.file = options.path.expanduser()
+        self.file = options.path
         folder = self.file.parent if self.file.suffix == ".json" else self.file
-        self.coco = (options.coco or folder / "coco").expanduser()
-        self.unsafe = (options.unsafe or folder / "unsafe").expanduser()
+        self.coco = options.coco or folder / "coco"
+        self.unsafe = options.unsafe or folder / "unsafe"
 
     def load(self, split: str) -> TupleSet:
         """Read the captions of a split and find its images.
@@ -83,7 +85,7 @@ class Visu:
         if not file.is_file():
             there = sorted(found[1] for name in self._names() if (found := FILE_NAME.fullmatch(name)))
             known = f"Splits there: {', '.join(there)}." if there else "Give the folder that holds ViSU's JSON files."
-            raise DataError(f"There is no {file}.{did_you_mean(split, there)}", known)
+            raise DataError(f"There is no {file}{start_of(file)}.{did_you_mean(split, there)}", known)
         return file, split
 
     def _names(self) -> list[str]:
@@ -92,7 +94,7 @@ class Visu:
     def _index_images(self, split: str) -> dict[int, Path]:
         for root in (self.coco, self.unsafe):
             if not root.is_dir():
-                raise DataError(f"There is no folder {root} for ViSU's images.", self._roots())
+                raise DataError(f"There is no folder {root}{start_of(root)} for ViSU's images.", self._roots())
         try:
             return index_coco(self.coco, split)
         except OSError as error:
@@ -156,7 +158,7 @@ def parse_element(raw: Any) -> Element:
     """Check one element; captions of other types become text, and null an empty caption. `slice` may be left out.
 
     Raises:
-        ValueError: a field is missing or an id is no integer.
+        ValueError: a field is missing, an id is no integer, or a text holds half of a surrogate pair.
     """
     if not isinstance(raw, dict):
         raise ValueError(f"a {type(raw).__name__} in place of an object")
@@ -167,6 +169,9 @@ def parse_element(raw: Any) -> Element:
         incremental_id, coco_id = int(raw["incremental_id"]), int(raw["coco_id"])
     except (TypeError, ValueError) as error:
         raise ValueError("incremental_id or coco_id is no integer") from error
+    for name in ("safe", "nsfw", "tag", "slice"):
+        if half := half_pair(caption(raw.get(name))):
+            raise ValueError(f"{name} holds {half}")
     about = concept(raw.get("tag")), caption(raw.get("slice")).strip()
     return Element(incremental_id, coco_id, caption(raw["safe"]), caption(raw["nsfw"]), *about)
 

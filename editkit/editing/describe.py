@@ -87,7 +87,7 @@ def describe_edit(run: Run, sites: Sequence[Mapping[str, Any]]) -> dict[str, Any
         "recipe": plan.recipe.describe(),
         "recipe_digest": plan.recipe.digest,
         "model": {
-            "source": plan.recipe.model,
+            "source": _lasting(plan),
             "family": plan.files.family,
             "identity": run.identity,
             "settings": plan.files.settings,
@@ -117,6 +117,7 @@ def describe_edit(run: Run, sites: Sequence[Mapping[str, Any]]) -> dict[str, Any
             "name": plan.data.name,
             "split": plan.data.split,
             "n": len(plan.data.items),
+            "whole": sum(item.has_images and item.has_texts for item in plan.data.items),
             "fingerprint": plan.data.fingerprint(run.digests),
             "tuples": list(plan.data.digests(run.digests)),
             "left_out": [{"id": entry.id, "reason": entry.reason} for entry in plan.data.left_out],
@@ -125,8 +126,20 @@ def describe_edit(run: Run, sites: Sequence[Mapping[str, Any]]) -> dict[str, Any
         record["preserved"] = {
             **plan.preserved.describe(),
             "fingerprint": plan.preserved.fingerprint(run.digests),
+            **({"warnings": list(plan.preserved.warnings)} if plan.preserved.warnings else {}),
         }
     return record
+
+
+def _lasting(plan: Plan) -> str:
+    """Return the model's name as it holds in any folder: PATH and PREFIX:NAME@PATH with the absolute path."""
+    source = plan.recipe.model
+    if source in plan.host.family_of(plan.adapter).prefixes:  # whatever lies here under this name
+        return source
+    is_path = Path(source).expanduser().exists()
+    head, at, path = ("", "", source) if is_path else source.rpartition("@")
+    place = Path(path).expanduser()
+    return f"{head}{at}{place.absolute()}" if is_path or (":" in head and place.exists()) else source
 
 
 def _components(plan: Plan) -> Iterator[Spec]:

@@ -26,7 +26,7 @@ from editkit.errors import ScoreError, SiteError
 from editkit.files.bits import to_bits, to_tensor
 from editkit.files.remembered import files_key, remember
 from editkit.models.compute import resolve_device
-from editkit.models.site_tensors import weight_of
+from editkit.models.site_tensors import bias_of, weight_of
 from editkit.patch.patch import Change, Patch
 from editkit.progress import Stage, silent
 
@@ -109,7 +109,7 @@ def manipulate(plan: Plan, tower: Tower, masks: Masks, context_for: ContextFor =
     def edit_group(group: Sequence[Site], context: ManipulationContext) -> None:
         for site in group:
             weight = weight_of(live(site.key), site)
-            bias = None if site.bias is None else _rows(live(site.bias), site)
+            bias = None if site.bias is None else bias_of(live(site.bias), site)
             new = manipulator.apply(site, weight, bias, masks[site], context)
             _replace(site, weight, bias, masks[site], new)
 
@@ -153,7 +153,3 @@ def _replace(site: Site, weight: Tensor, bias: Tensor | None, mask: Tensor, new:
         )
     for name, tensor in new.items():
         held[name].copy_(tensor)
-
-
-def _rows(bias: Tensor, site: Site) -> Tensor:
-    return bias if site.rows is None else bias[site.rows[0] : site.rows[1]]

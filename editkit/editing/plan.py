@@ -45,6 +45,11 @@ class Plan:
     preserved: Preserved = field(default_factory=Preserved)
     """What the edit leaves as it is, as far as a tower that preserves sees it."""
 
+    def __repr__(self) -> str:
+        """Say what is edited, not how."""
+        tuples = f", {len(self.data.items):,} tuples" if self.data is not None else ""
+        return f"Plan({self.recipe.model}, {len(self.sites)} sites{tuples})"
+
     @property
     def towers(self) -> tuple[Tower, ...]:
         """The towers that are edited."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from editkit.components.host import Host
 from editkit.evals.context import Evaluated
+from editkit.reports.elsewhere import note_elsewhere
 from editkit.reports.schema import Report
 from editkit.reports.store import keep_report, save_report
 
@@ -15,13 +16,13 @@ from editkit.reports.store import keep_report, save_report
 class Kept:
     """A report, its file or the folder of the evaluation's own files, and what observers failed at."""
 
-    report: Report
+    report: Report = field(repr=False)
     place: Path
     notes: tuple[str, ...] = ()
 
 
 def keep(evaluated: Evaluated, host: Host, *, output: Path | None, runs: Path) -> Kept:
-    """Write a report, unless the evaluation has done so itself, and tell every observer of the place.
+    """Write a report, unless the evaluation has done so itself, note its place, and tell every observer of it.
 
     Args:
         output: a new file; None: one below `runs`.
@@ -32,4 +33,5 @@ def keep(evaluated: Evaluated, host: Host, *, output: Path | None, runs: Path) -
     report, place = evaluated.report, evaluated.folder
     if place is None:
         place = keep_report(report, runs) if output is None else save_report(report, output)
+    note_elsewhere(place, runs)
     return Kept(report, place, tuple(host.finished({**report}, place)))

@@ -49,6 +49,8 @@ class Measured:
     scores: frozenset[str] = frozenset()
     named: Sequence[str] = ()
     left_out: Sequence[LeftOut] = ()
+    warnings: Sequence[str] = ()
+    """What reports say of the data."""
 
     @property
     def n(self) -> int:
@@ -147,7 +149,7 @@ def build_report(
         models=[rows[variant.name] for variant in variants if variant.is_shown and not variant.is_control],
         controls=[rows[variant.name] for variant in variants if variant.is_shown and variant.is_control],
         left_out=[Omission(id=item.id, reason=item.reason) for item in own.left_out],
-        warnings=_warnings(own),
+        warnings=[*_warnings(own), *(warning for one in beside for warning in one.warnings)],
     )
     if wrecks := [rows[variant.name] for variant in variants if variant.is_wreck]:
         report["wrecked"] = wrecks
@@ -241,10 +243,10 @@ def _row(
 
 def _warnings(measured: Measured) -> list[str]:
     if not measured.repeats:
-        return []
+        return [*measured.warnings]
     distinct = int(measured.distinct.max()) + 1
     about = f"{measured.data['name']}: {measured.n:,} images are {distinct:,} distinct ones"
-    return [f"{about}; the intervals allow for it."]
+    return [*measured.warnings, f"{about}; the intervals allow for it."]
 
 
 def _members(groups: Sequence[str]) -> dict[str, Integers]:

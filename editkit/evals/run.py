@@ -17,9 +17,9 @@ from editkit.evals.run_classes import measure_classes
 from editkit.evals.run_sets import run_benchmark
 from editkit.evals.run_slices import measure_slices
 from editkit.evals.run_with_others import measure_with_others
-from editkit.evals.subjects import evaluated_variants, evaluation_recipe
+from editkit.evals.subjects import evaluated_variants, evaluation_recipe, open_subject
 from editkit.models.compute import require_compute
-from editkit.models.find import open_model, with_weights
+from editkit.models.find import with_weights
 from editkit.models.joint_space import require_joint_space
 from editkit.patch.patch import Patch
 from editkit.progress import Stage, silent
@@ -41,7 +41,7 @@ def run_evaluation(asked: Request, host: Host, stage: Stage = silent) -> Evaluat
     recipe = evaluation_recipe(spec.recipe, settings.recipe, loaded, host)
     device = require_compute(recipe.compute)  # now: the cache may make the model unnecessary
     data = load_items(spec, recipe)
-    adapter, files = open_model(recipe.model, host)
+    adapter, files = open_subject(recipe, loaded, host)
     if embeds(spec):
         require_joint_space(files, adapter.sites(files), f"`{asked.evaluation}` compares images with captions")
     files = with_weights(files, stage)

@@ -90,6 +90,7 @@ def measure_classes(
         weights=evaluation.weights(embeddings) if prepared.spec.weights else {},
         same=np.unique(np.stack([rows, labels]), axis=1, return_inverse=True)[1].reshape(-1),
         left_out=left_out,
+        warnings=data.warnings,
     )
     return prepared.measured(found)
 

@@ -62,6 +62,9 @@ def measure_with_others(
     if queries is not None:
         bad = dict.fromkeys(left for _, each in asking for left in each.left_out)
         report["left_out"] += [Omission(id=f"{queries.name}: {one.id}", reason=one.reason) for one in bad]
+    if images is not None:
+        bad = dict.fromkeys(left for one, each in measured if one in of_classes for left in each.left_out)
+        report["left_out"] += [Omission(id=f"{images.name}: {one.id}", reason=one.reason) for one in bad]
     return report, specs
 
 

@@ -10,14 +10,20 @@ from typing import Any
 from editkit.components.host import Host
 from editkit.components.protocols import Adapter, ModelFiles
 from editkit.data.tuples import TupleSet
+from editkit.errors import ModelError, PatchError
 from editkit.evals.controls import control_variants
 from editkit.evals.encoder import Encoder
 from editkit.files.outputs import first_free
+from editkit.models.find import open_model
 from editkit.models.variants import Variant
 from editkit.patch.patch import Patch
+from editkit.patch.record_file import part_of
 from editkit.progress import Stage
 from editkit.recipes.layers import Layer
 from editkit.recipes.recipe import Recipe, default_split, resolve
+
+IMPLIED = "evaluation"
+"""The origin of values that nobody set: the evaluation's defaults, and what patches imply."""
 
 LoadedPatches = Sequence[tuple[Path, Patch]]
 """Patches with the folders they were read from."""
@@ -32,14 +38,44 @@ def evaluation_recipe(own: Layer, layers: Sequence[tuple[str, Layer]], patches: 
 
     Raises:
         RecipeError: a value is wrong.
+        PatchError: the patches' records name different models, and the user names none.
     """
-    sources = {patch.record.get("model", {}).get("source") for _, patch in patches} - {None}
     implied: dict[str, Any] = {"calibration.limit": None, **own}
-    if len(sources) == 1:
-        implied["model"] = sources.pop()
-    first = resolve([("evaluation", implied), *layers], host)
+    if not any("model" in layer for _, layer in layers) and (source := _one_source(patches)):
+        implied["model"] = source
+    first = resolve([(IMPLIED, implied), *layers], host)
     split = default_split(first.data, "eval")
-    return resolve([("evaluation", implied), ("data set", split), *layers], host)
+    return resolve([(IMPLIED, implied), ("data set", split), *layers], host)
+
+
+def _one_source(patches: LoadedPatches) -> str | None:
+    """Return the model that the patches' records name."""
+    named = {path: patch.source for path, patch in patches if patch.source}
+    identities = {part_of(patch.record, "model").get("identity") for _, patch in patches}
+    if len(set(named.values())) > 1 and len(identities) > 1:
+        raise PatchError(
+            f"The patches were made from different models: {'; '.join(f'{p} from {s}' for p, s in named.items())}.",
+            "Evaluate them one by one; or, if it is one model that lies in several places, name it: --model MODEL.",
+        )
+    return next(iter(named.values()), None)
+
+
+def open_subject(recipe: Recipe, patches: LoadedPatches, host: Host) -> tuple[Adapter, ModelFiles]:
+    """Open the model that is evaluated.
+
+    Raises:
+        ModelError: it cannot be opened; where no one asked for it by name, says whose record names it.
+    """
+    try:
+        return open_model(recipe.model, host)
+    except ModelError as error:
+        naming = [str(path) for path, patch in patches if patch.source == recipe.model]
+        if recipe.origins.get("model") != IMPLIED or not naming:
+            raise
+        raise ModelError(
+            f"The record of patch {', '.join(naming)} names the model {recipe.model}. {error.problem}",
+            "Say where that model is now: --model MODEL",
+        ) from error
 
 
 def evaluated_variants(
@@ -52,7 +88,7 @@ def evaluated_variants(
     """
     variants = [Variant("base", {})]
     for path, patch in patches:
-        patch.require_base(files.checkpoint)
+        patch.require_base(files.checkpoint, called=path)
         name = path.resolve().name
         taken = {variant.name for variant in variants}
         variants.append(Variant(first_free(name, taken.__contains__), patch.changes, patch=str(path)))

@@ -50,6 +50,10 @@ class ModelDifference:
 
     tensors: tuple[TensorDifference, ...]
 
+    def __repr__(self) -> str:
+        """Say how much differs, not what."""
+        return f"ModelDifference({len(self.differing)} of {len(self.tensors)} tensors differ)"
+
     @property
     def differing(self) -> tuple[TensorDifference, ...]:
         """The tensors that are not the same in both."""

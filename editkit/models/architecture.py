@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from editkit.components.protocols import ModelFiles
 from editkit.errors import ModelError
@@ -45,6 +47,24 @@ def refuse_unknown(source: str, unknown: Collection[str]) -> None:
         )
 
 
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Build modules of shapes alone: their tensors take no memory, and next to no time."""
+    with torch.device("meta"), _Unfilled():
+        yield
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out what only fills tensors on the meta device, which have nothing to fill: that is most of the time."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run `func`, unless it is an in-place operation on a meta tensor."""
+        in_place = re.fullmatch(r"[a-z]\w*[a-z]_", getattr(func, "__name__", ""))
+        if in_place and args and isinstance(args[0], torch.Tensor) and args[0].is_meta:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
 def outline(architecture: Any, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the tensors of a transformers architecture by key, without weights.
 
@@ -52,7 +72,7 @@ def outline(architecture: Any, config: Mapping[str, Any]) -> dict[str, tuple[int
         architecture: a class such as `CLIPModel`.
         config: the content of its config.json.
     """
-    with torch.device("meta"):  # shapes only: no memory, no time
+    with without_memory():
         module = architecture(architecture.config_class.from_dict(dict(config)))
     return {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
 

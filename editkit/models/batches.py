@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from editkit.data.readers.images import ImageSource, open_rgb
 from editkit.errors import DataError
+from editkit.models.workers import PATIENCE, made_by, require_shared_memory
 
 if TYPE_CHECKING:
     from editkit.components.protocols import Model
@@ -51,6 +52,9 @@ def pass_over(item: Unreadable) -> None:
     """Leave an image out that cannot be decoded; whoever embeds it names it in what comes of it."""
 
 
+LOOKED_AT = 8  # groups, for one that can be decoded
+
+
 class _Images(Dataset[Any]):
     """Decodes and preprocesses one group; runs in worker processes, so it holds no model."""
 
@@ -68,6 +72,14 @@ class _Images(Dataset[Any]):
             return group, [self.preprocess(open_rgb(image)) for image in self.groups[group]]
         except DataError as error:
             return Unreadable(group, error.problem, error.remedy)
+
+    def bytes_of_one(self) -> int:
+        """Return how large a group is once it is decoded: the first that can be, of the first few."""
+        for group in range(min(LOOKED_AT, len(self))):
+            made = self[group]
+            if not isinstance(made, Unreadable):
+                return sum(tensor.nbytes for sample in made[1] for tensor in sample.values())
+        return 0
 
 
 def _collate(items: list[Any]) -> tuple[Batch | None, list[Unreadable]]:
@@ -88,14 +100,27 @@ def image_batches(
     workers: int,
     on_unreadable: Sink = refuse_unreadable,
 ) -> Iterator[Batch]:
-    """Yield batches of `batch_size` groups, in order; a group with an unreadable image goes to `on_unreadable`."""
-    loader: Iterable[tuple[Batch | None, list[Unreadable]]] = DataLoader(
-        _Images(groups, model.image_preprocessor()),
-        batch_size=batch_size,
-        num_workers=min(workers, -(-len(groups) // batch_size)),
-        collate_fn=_collate,
-    )
-    for batch, unreadable in loader:
+    """Yield batches of `batch_size` groups, in order; a group with an unreadable image goes to `on_unreadable`.
+
+    Raises:
+        WorkersUnusableError: workers cannot hand over batches of this size; with `workers=0` it works.
+        ModelError: a worker was killed.
+    """
+    images = _Images(groups, model.image_preprocessor())
+    workers = min(workers, -(-len(groups) // batch_size))
+    if workers:
+        require_shared_memory(min(batch_size, len(groups)) * images.bytes_of_one(), workers)
+
+    def start() -> Iterable[tuple[Batch | None, list[Unreadable]]]:
+        return DataLoader(
+            images,
+            batch_size=batch_size,
+            num_workers=workers,
+            collate_fn=_collate,
+            timeout=PATIENCE if workers else 0,
+        )
+
+    for batch, unreadable in made_by(start, workers):
         for item in unreadable:
             on_unreadable(item)
         if batch is not None:

@@ -20,9 +20,11 @@ from editkit.components.host import Host
 from editkit.components.load import default_host
 from editkit.components.protocols import Model, ModelFiles
 from editkit.components.site import Tower, towers_of
+from editkit.data.readers.deep_grey import to_rgb
 from editkit.data.readers.images import open_rgb
 from editkit.errors import DataError, ModelError, PatchError
 from editkit.files.checkpoint import Checkpoint
+from editkit.files.paths import user_path
 from editkit.models.compute import Compute, resolve_device
 from editkit.models.find import open_model
 from editkit.models.joint_space import why_no_joint_space
@@ -47,6 +49,10 @@ class Loaded:
     files: ModelFiles
     edit: Variant
     incomparable: str = ""
+
+    def __repr__(self) -> str:
+        """Say which model it is, not all that is in it."""
+        return f"Loaded({self.files.source}, {' and '.join(self.model.towers)})"
 
     def embed_images(self, images: Sequence[Image.Image | str | Path], *, batch_size: int = 32) -> Tensor:
         """Return normalised float32 embeddings [n, D] of n images or image files, on the CPU.
@@ -174,7 +180,7 @@ def load(
 
 
 def _rgb(image: Image.Image | str | Path) -> Image.Image:
-    return image.convert("RGB") if isinstance(image, Image.Image) else open_rgb(Path(image).expanduser())
+    return to_rgb(image, "in memory") if isinstance(image, Image.Image) else open_rgb(user_path(image))
 
 
 def _changes(patches: Sequence[str | Path | Patch], checkpoint: Checkpoint) -> dict[str, Change]:
@@ -186,7 +192,7 @@ def _changes(patches: Sequence[str | Path | Patch], checkpoint: Checkpoint) -> d
     changes: dict[str, Change] = {}
     for given in patches:
         patch = given if isinstance(given, Patch) else Patch.load(given)
-        patch.require_base(checkpoint)
+        patch.require_base(checkpoint, called="" if isinstance(given, Patch) else given)
         if twice := sorted(changes.keys() & patch.changes.keys()):
             raise PatchError(
                 f"Two of the patches change tensor {twice[0]}, each from what the base holds.",

@@ -16,7 +16,8 @@ import torch
 
 from editkit.errors import ModelError
 from editkit.models.compute import Compute
-from editkit.progress import Stage
+from editkit.models.workers import WorkersUnusableError
+from editkit.progress import Stage, tell
 
 M_MMAP_THRESHOLD = -3
 LARGE = 4 << 20  # bytes: a matrix of a large model, or its activations on one image
@@ -66,7 +67,7 @@ class Batches:
     def run_smaller(self, what: str, items: int, attempt: Callable[[Compute], Result]) -> Result:
         """Return what `attempt` returns, called with smaller and smaller batches while there is not enough memory.
 
-        The size found is kept for the passes that follow.
+        The size found is kept for the passes that follow, and so it is if images have to be decoded without workers.
 
         Args:
             what: the pass, as the user is told it.
@@ -79,6 +80,10 @@ class Batches:
         while True:
             try:
                 return free_on_oom(partial(attempt, self.compute))
+            except WorkersUnusableError as error:
+                self.compute = self.compute.model_copy(update={"workers": 0})
+                tell(self.stage, f"{what}: decoding in the main process. {error.problem} {error.remedy}")
+                continue
             except OutOfMemoryError as error:
                 reason = error.problem
             size = min(self.compute.batch_size, items) // 2
@@ -86,8 +91,7 @@ class Batches:
                 raise ModelError(f"Out of memory ({what}), with one item at a time: {reason}", REMEDY)
             self.compute = self.compute.model_copy(update={"batch_size": size})
             self.halved.append({"pass": what, "batch_size": size})
-            with self.stage(f"{what}: out of memory, continuing with batches of {size}", 0):
-                pass
+            tell(self.stage, f"{what}: out of memory, continuing with batches of {size}")
 
 
 def free_on_oom(call: Callable[[], Result]) -> Result:

@@ -59,9 +59,9 @@ class Observer(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run `func`; if it is a linear map by a site's weight, tell the receiver."""
         y = func(*args, **(kwargs or {}))
-        if func in LINEAR and len(args) > 1:
-            for site in self._sites.get(_name(args[1]), ()):
-                x = args[0]
+        if func in LINEAR:
+            x, weight = (*args, *(kwargs or {}).values())[:2]  # `weight=` too, as EVA's attention has it
+            for site in self._sites.get(_name(weight), ()):
                 self._runs[site] += 1
                 with torch.autocast(x.device.type, enabled=False):  # statistics are float32, whatever the model does
                     self._receive(site, x if x.dim() == 3 else x[:, None, :], y)

@@ -26,6 +26,12 @@ def weight_of(parameter: Tensor, site: Site) -> Tensor:
     return held.T if site.transposed else held
 
 
+def bias_of(parameter: Tensor, site: Site) -> Tensor:
+    """Return the site's bias [O] as a view of the checkpoint tensor that holds it, which may be of the site alone."""
+    held = parameter.detach()
+    return held if site.rows is None or len(held) == site.shape[0] else held[site.rows[0] : site.rows[1]]
+
+
 def live_weight(model: Model, site: Site) -> Tensor:
     """Return the site's weight [O, I] as float32: a view where the model is float32 already."""
     return weight_of(model.parameter(site.key), site).float()

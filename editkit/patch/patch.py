@@ -9,7 +9,6 @@ Numpy only. The format is described in docs/patch-format.md.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -20,11 +19,13 @@ from typing import Any
 from editkit.errors import ModelError, PatchError
 from editkit.files.checkpoint import Checkpoint, over_tensors
 from editkit.files.outputs import new_folder
+from editkit.files.paths import user_path
 from editkit.files.shard import Bits, TensorInfo, hash_bits, read_bits, read_header, write_shard
 from editkit.files.weights import open_any_weights
+from editkit.files.whole_text import json_text
 from editkit.patch.change import Change
 from editkit.patch.provenance import add_provenance, remove_provenance
-from editkit.patch.record_file import CARD, FORMAT, RECORD, TENSORS, damaged, file_facts, read_record
+from editkit.patch.record_file import CARD, FORMAT, RECORD, TENSORS, damaged, file_facts, part_of, read_record
 from editkit.patch.rewrite import Applied, Rewrite, rewrite, verify
 from editkit.progress import Stage, silent
 
@@ -39,6 +40,10 @@ class Patch:
 
     changes: dict[str, Change]
     record: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """Say how much it changes, not what."""
+        return f"Patch({sum(one.count for one in self.changes.values()):,} weights in {len(self.changes)} tensors)"
 
     @classmethod
     def create(
@@ -101,10 +106,9 @@ class Patch:
                 columns += [(f"index:{key}", _INDEX_NAMES[change.index.itemsize], change.index.shape, change.index)]
         with new_folder(_path(folder)) as made:
             write_shard(made / TENSORS, columns, {"format": FORMAT})
-            (made / CARD).write_text(card, encoding="utf-8")
+            (made / CARD).write_text(card, encoding="utf-8", errors="backslashreplace")
             record = {**self.record, "files": {TENSORS: file_facts(made / TENSORS)}}
-            text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-            (made / RECORD).write_text(text + "\n", encoding="utf-8")
+            (made / RECORD).write_text(json_text(record, indent=2) + "\n", encoding="utf-8")
 
     def apply(
         self,
@@ -155,13 +159,31 @@ class Patch:
         target = self._back()
         return rewrite(target, checkpoint, place, allow_other_tensors=allow_other_tensors, stage=stage, beside=beside)
 
-    def require_base(self, checkpoint: Checkpoint) -> None:
+    def require_base(self, checkpoint: Checkpoint, *, called: object = "") -> None:
         """Check that the patch was made from these very weights; writes nothing.
+
+        Args:
+            called: what errors call the patch, where it is one of several: its folder.
 
         Raises:
             PatchError: as `apply` would.
         """
-        verify(self._forward(), checkpoint, allow_other_tensors=False)
+        try:
+            verify(self._forward(), checkpoint, allow_other_tensors=False)
+        except PatchError as error:
+            if not called:
+                raise
+            made = f", by its record made from {self.source}," if self.source else ""
+            raise PatchError(
+                f"Patch {called}{made} does not fit {checkpoint.root}: {error.problem}",
+                "Use the checkpoint the patch was made from; patches of different models go one by one.",
+            ) from error
+
+    @property
+    def source(self) -> str | None:
+        """The model that the record names; None where another tool wrote none."""
+        named = part_of(self.record, "model").get("source")
+        return named if isinstance(named, str) else None
 
     def _open(self, model: str | Path | Checkpoint) -> Checkpoint:
         return model if isinstance(model, Checkpoint) else open_any_weights(model, self.changes).here()
@@ -181,7 +203,7 @@ class Patch:
 
 
 def _path(place: str | Path) -> Path:
-    return Path(place).expanduser()
+    return user_path(place)
 
 
 def _touched(checkpoint: Checkpoint, change: Change) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from editkit.errors import PatchError
+from editkit.files.paths import start_of
 
 FORMAT = "editkit.patch/1"
 TENSORS, RECORD, CARD = "patch.safetensors", "record.json", "README.md"
@@ -34,7 +35,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     """
     for name in (RECORD, TENSORS):
         if not (folder / name).is_file():
-            why = f"{name} is missing" if folder.is_dir() else "there is no such folder"
+            why = f"{name} is missing" if folder.is_dir() else f"there is no such folder{start_of(folder)}"
             raise PatchError(
                 f"{folder} is not a patch: {why}.", "Give a folder that `editkit edit` wrote; it holds record.json."
             )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from editkit.files.paths import user_path
 from editkit.patch.record_file import RECORD, TENSORS, part_of, read_record
 
 
@@ -15,7 +16,7 @@ class PatchSummary:
     """A patch as its folder describes it."""
 
     folder: Path
-    record: Mapping[str, Any]
+    record: Mapping[str, Any] = field(repr=False)
     """All of record.json."""
     sizes: Mapping[str, int]
     """Bytes of its files, by name."""
@@ -23,7 +24,7 @@ class PatchSummary:
     @classmethod
     def of(cls, folder: Path, record: Mapping[str, Any]) -> PatchSummary:
         """Describe a patch whose record has been read."""
-        return cls(folder, record, {name: (folder.expanduser() / name).stat().st_size for name in (TENSORS, RECORD)})
+        return cls(folder, record, {name: (folder / name).stat().st_size for name in (TENSORS, RECORD)})
 
     @classmethod
     def read(cls, folder: str | Path) -> PatchSummary:
@@ -32,7 +33,8 @@ class PatchSummary:
         Raises:
             PatchError: there is none, or its files are not those that the record was written for.
         """
-        return cls.of(Path(folder), read_record(Path(folder).expanduser()))
+        place = user_path(folder)
+        return cls.of(place, read_record(place))
 
     @property
     def touched(self) -> Mapping[str, Mapping[str, Any]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from editkit.errors import RecipeError, did_you_mean
+from editkit.files.paths import user_path
 
 FOLDER = Path(__file__).parent / "named"
 
@@ -63,7 +64,7 @@ def recipe_file(recipe: str | Path) -> Path:
     Raises:
         RecipeError: a name was meant, and no recipe has it.
     """
-    return find_recipe(recipe).path if isinstance(recipe, str) and _is_name(recipe) else Path(recipe)
+    return find_recipe(recipe).path if isinstance(recipe, str) and _is_name(recipe) else user_path(recipe)
 
 
 def origin(recipe: str | Path) -> str:

@@ -6,6 +6,7 @@ so that every resolved value remembers where it came from.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from editkit.components.site import TOWERS
 from editkit.components.spec import Spec
 from editkit.components.specs import DatasetSpec, ManipulatorSpec, ScorerSpec, SelectorSpec
 from editkit.errors import RecipeError
+from editkit.files.paths import Written, start_of, written_in
+from editkit.files.yaml_text import read_yaml
 
 COMPONENTS: dict[str, type[Spec]] = {
     "data": DatasetSpec,
@@ -118,7 +121,7 @@ def read_recipe(recipe: str | Path) -> dict[str, Any]:
     """Read a YAML recipe, a file or one that editkit has by name, as a layer.
 
     Raises:
-        RecipeError: there is no such file or name, or it is no mapping.
+        RecipeError: there is no such file or name, it is no mapping, or a key occurs twice.
     """
     import yaml
 
@@ -126,13 +129,13 @@ def read_recipe(recipe: str | Path) -> dict[str, Any]:
 
     path = recipe_file(recipe)
     try:
-        tree = yaml.safe_load(path.read_text())
+        tree = read_yaml(path.read_text(encoding="utf-8-sig"))
     except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = str(error).replace("\n", " ")
-        raise RecipeError(f"Recipe {path} cannot be read: {reason}.", "Give a YAML file.") from error
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise RecipeError(f"Recipe {path}{start_of(path)} cannot be read: {reason}.", "Give a YAML file.") from error
     if not isinstance(tree, dict):
         raise RecipeError(f"Recipe {path} is not a mapping.", "Write keys such as `scorer: uwm`.")
-    return flatten(tree)
+    return flatten(written_in(path.parent.absolute(), tree))
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,6 +150,8 @@ def data_layer(text: str | None) -> dict[str, Any]:
     name, colon, path = text.partition(":")
     if not colon and Path(text).suffix in (".jsonl", ".csv", ".parquet"):
         return {"data.name": "pairs", "data.path": text}
+    if isinstance(text, Written):
+        path = Written(path, text.folder)
     return {"data.name": name, **({"data.path": path} if path else {})}
 
 
@@ -164,7 +169,11 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         if not equals or not path:
             raise RecipeError(f"--set {setting} is not path=value.", "Write, for example, --set selector.tau=0.05")
         try:
-            tree[path.strip()] = yaml.safe_load(value)
+            tree[path.strip()] = read_yaml(value)
         except yaml.YAMLError as error:
-            raise RecipeError(f"--set {setting}: the value cannot be read.", "Quote it as YAML needs it.") from error
+            quoted = shlex.quote(f'{path}="{value}"')
+            raise RecipeError(
+                f"--set {setting}: the value cannot be read as YAML.",
+                f"Quote text for YAML as well as for the shell: --set {quoted}",
+            ) from error
     return flatten(tree)

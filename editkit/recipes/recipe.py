@@ -23,6 +23,7 @@ from editkit.components.specs import (
     Twins,
 )
 from editkit.errors import RecipeError, did_you_mean
+from editkit.files.paths import source_path
 from editkit.models.compute import Compute
 from editkit.recipes.asked import MAIN, asked_scorers, asked_selectors
 from editkit.recipes.combination import imply, require_sense, require_used
@@ -173,7 +174,7 @@ def _build(values: dict[str, Any], origins: dict[str, str], host: Host) -> Recip
             "Leave it out, or use a manipulator that preserves, such as redirect or refuse.",
         )
     return Recipe(
-        model=values["model"],
+        model=source_path(values["model"]),
         data=_choose("data", values, host),
         targets=tuple(targets),
         calibration=validate_options(Calibration, _below(values, "calibration"), "calibration"),

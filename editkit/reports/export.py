@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from editkit.files.outputs import new_file, new_folder
+from editkit.files.whole_text import json_text
 from editkit.reports.clip_benchmark import as_clip_benchmark, file_name
 from editkit.reports.model_index import as_model_index
 from editkit.reports.read import Stored
@@ -33,7 +33,7 @@ def export_text(runs: Sequence[Stored], choice: ExportForm) -> str:
         RecordError: the runs do not hold what the format asks for.
     """
     if choice.form == "clip-benchmark":
-        return "".join(f"{json.dumps(entry, ensure_ascii=False)}\n" for entry in as_clip_benchmark(runs))
+        return "".join(f"{json_text(entry)}\n" for entry in as_clip_benchmark(runs))
     if choice.form == "model-index":
         return as_model_index(runs, choice.patch)
     return TABLES[choice.form](runs, choice.metrics)
@@ -50,8 +50,8 @@ def write_export(runs: Sequence[Stored], choice: ExportForm, output: Path) -> No
         entries = as_clip_benchmark(runs)
         with new_folder(output) as folder:
             for entry in entries:
-                (folder / file_name(entry)).write_text(json.dumps(entry, ensure_ascii=False), encoding="utf-8")
+                (folder / file_name(entry)).write_text(json_text(entry), encoding="utf-8")
         return
     text = export_text(runs, choice)
     with new_file(output) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -16,6 +16,7 @@ from editkit.reports.read import Stored
 from editkit.reports.schema import DataFacts, Difference, Rate, Row
 
 KINDS = ("chance", "base", "edit", "control")
+LONG = 40
 CHANCE = {"independent": "independent noise"}
 
 
@@ -45,6 +46,8 @@ class Line:
     patch: str
     digest: str
     """Of the patch."""
+    edit: str
+    """Of a control: the name of the edit that it is matched to."""
     precision: str
     run: str
     of: tuple[str, ...]
@@ -88,18 +91,20 @@ def _lines(run: Stored) -> list[Line]:
     identity = about["model"]["identity"] if about else str(run.path)
     precision = " ".join(f"{key} {value}" for key, value in sorted(about["precision"].items())) if about else ""
     digests = {facts["patch"]: facts["digest"] for facts in about["patches"]} if about else {}
+    names = {row["patch"]: row["name"] for row in run.report["models"]}
     lines: list[Line] = []
     for part in parts_of(run.report):
         for name, values in part.report["chance"].items():
             cells = [Cell(part.column(metric), value, part.data(metric)) for metric, value in values.items()]
-            whole = Line("chance", CHANCE.get(name, name), "", "", "", "", run.path.stem, (name,))
+            whole = Line("chance", CHANCE.get(name, name), "", "", "", "", "", run.path.stem, (name,))
             lines += _split(whole, cells)
         for kind, row in part.rows:
             patch = row["patch"] or ""
             digest = digests.get(patch, patch)
             name = (source or row["name"]) if kind == "base" else row["name"]
             of = (identity, precision, kind, digest or row["name"], row["name"] if kind == "control" else "")
-            whole = Line(kind, name, source, patch, digest, precision, run.path.stem, of)
+            edit = names.get(patch, "") if kind == "control" else ""
+            whole = Line(kind, name, source, patch, digest, edit, precision, run.path.stem, of)
             lines += _split(whole, _cells(part, row))
     return lines
 
@@ -128,12 +133,46 @@ def _by_name(cells: Iterable[Cell]) -> dict[str, Cell]:
 
 
 def _tell_apart(lines: Sequence[Line]) -> None:
-    """Add to names that several lines have what these lines differ in."""
-    for detail in ("model", "data", "digest", "precision", "run"):
+    """Add to names that several lines have what these lines differ in, the plainest first."""
+    for detail in (_edit, _model, _data, _patch, _digest, _precision, _run):
         groups: dict[str, list[Line]] = {}
         for line in lines:
             groups.setdefault(line.name, []).append(line)
         for group in groups.values():
-            if len({getattr(line, detail) for line in group}) > 1:
-                for line in group:
-                    line.name += f" ({getattr(line, detail)[:40]})"
+            details = [detail(line) for line in group]
+            if len(set(details)) > 1:
+                for line, said in zip(group, details, strict=True):
+                    line.name += f" ({said})" if said else ""
+
+
+def _edit(line: Line) -> str:
+    return f"control of {line.edit}" if line.edit else ""
+
+
+def _model(line: Line) -> str:
+    return _end(line.model)
+
+
+def _data(line: Line) -> str:
+    return _end(line.data)
+
+
+def _patch(line: Line) -> str:
+    return _end(line.patch)
+
+
+def _digest(line: Line) -> str:
+    return f"patch {line.digest[:8]} in {_end(line.run)}" if line.digest else ""
+
+
+def _precision(line: Line) -> str:
+    return line.precision
+
+
+def _run(line: Line) -> str:
+    return _end(line.run)
+
+
+def _end(text: str) -> str:
+    """Return a name, of a long path the end, which is what differs."""
+    return text if len(text) <= LONG else f"...{text[-LONG:]}"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from editkit.errors import EditkitError, did_you_mean
+from editkit.files.paths import start_of, user_path
+from editkit.reports.elsewhere import listed_elsewhere
 from editkit.reports.schema import SCHEMA, Report, checker
 
 _FAMILY = SCHEMA.partition("/")[0]
@@ -25,7 +27,7 @@ class Stored:
     """A report and the file it is kept in."""
 
     path: Path
-    report: Report
+    report: Report = field(repr=False)
 
     @property
     def created(self) -> datetime | None:
@@ -76,15 +78,16 @@ def collect(places: Sequence[Path]) -> tuple[list[Stored], list[Unusable]]:
 
 
 def find_place(name: str, runs: Path) -> Path:
-    """Return the file or folder that `name` means: a path, or the name of a run below `runs`.
+    """Return the file or folder that `name` means: a path, or the name of a run, below `runs` or written elsewhere.
 
     Raises:
         RecordError: neither exists.
     """
-    for path in (Path(name).expanduser(), runs / name, runs / f"{name}.json"):
+    elsewhere = [place for place in listed_elsewhere(runs) if name in (place.name, place.stem)]
+    for path in (user_path(name), runs / name, runs / f"{name}.json", *elsewhere):
         if path.exists():
             return path
-    known = sorted(path.stem for path in runs.glob("eval-*.json"))
+    known = sorted({path.stem for path in (*runs.glob("eval-*.json"), *listed_elsewhere(runs))})
     raise RecordError(
         f"There is no run {name}.{did_you_mean(name, known)}",
         "Give a report's file, or its name as `editkit results` lists it.",
@@ -102,7 +105,9 @@ def _files(places: Iterable[Path]) -> list[tuple[Path, bool]]:
         elif place.exists():
             files[place] = True
         else:
-            raise RecordError(f"There is no {place}.", "Give a folder with reports, or a report's file.")
+            raise RecordError(
+                f"There is no {place}{start_of(place)}.", "Give a folder with reports, or a report's file."
+            )
     return list(files.items())
 
 

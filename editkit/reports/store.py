@@ -10,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from editkit.files.outputs import FileTaken, first_free, new_file
+from editkit.files.whole_text import json_text
 from editkit.reports.schema import Report
 
 
@@ -20,7 +21,7 @@ def save_report(report: Report, output: Path) -> Path:
         OutputError: `output` exists, or the place cannot be written; nothing is left behind.
     """
     dated: Report = {**report, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-    text = json.dumps(dated, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json_text(dated, indent=2) + "\n"
     with new_file(output) as partial:
         partial.write_text(text, encoding="utf-8")
     return output

@@ -85,13 +85,17 @@ def as_latex(runs: Sequence[Stored], metrics: Sequence[str] | None = None) -> st
 
 
 def _chosen(columns: Sequence[Column], metrics: Sequence[str] | None) -> list[Column]:
+    """Return the columns that are named; a metric that is measured on several sets names the columns of all of them."""
     known = {column.name: column for column in columns}
-    for metric in metrics or ():
-        if metric not in known:
+    found: dict[str, Column] = {}
+    for metric in metrics or known:
+        named = [metric] if metric in known else [name for name in known if name.startswith(f"{metric} ")]
+        if not named:
             raise RecordError(
                 f"No run measured '{metric}'.{did_you_mean(metric, known)}", f"Measured: {', '.join(known)}."
             )
-    return [known[metric] for metric in metrics or known]
+        found |= {name: known[name] for name in named}
+    return list(found.values())
 
 
 def _details(cell: Cell) -> list[object]:
@@ -115,7 +119,9 @@ def _caption(columns: Sequence[Column], lines: Sequence[Line]) -> str:
     """Say what the numbers are, and of which a smaller one is the better one."""
     less = [column.name for column in columns if column.better == "less"]
     told = [f"Less is better: {', '.join(less)}."] if less else []
-    return " ".join([NOTE, *told, *_sources([column.name for column in columns], lines)])
+    controls = [line.name for line in lines if line.kind == "control"]
+    beside = [f"Controls, other changes of the same size: {', '.join(controls)}."] if controls else []
+    return " ".join([NOTE, *told, *_sources([column.name for column in columns], lines), *beside])
 
 
 def _sources(columns: Sequence[str], lines: Sequence[Line]) -> list[str]:

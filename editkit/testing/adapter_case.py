@@ -19,7 +19,7 @@ from editkit.components.protocols import Adapter, Model, ModelFiles
 from editkit.components.site import Site, Tower, match_targets, towers_of
 from editkit.files.bits import to_bits, to_tensor
 from editkit.models.find import find_adapter, with_weights
-from editkit.models.site_tensors import outputs_of, weight_of
+from editkit.models.site_tensors import bias_of, outputs_of, weight_of
 from editkit.patch.change import Change
 from editkit.patch.patch import Patch
 from editkit.progress import silent
@@ -148,8 +148,7 @@ def distance_from_map(model: Model, site: Site, x: Tensor, y: Tensor) -> float:
     plain = x @ weight_of(model.parameter(site.key), site).T
     expected = [plain]
     if site.bias is not None:
-        bias = model.parameter(site.bias).detach()
-        expected.append(plain + (bias if site.rows is None or len(bias) == site.shape[0] else bias[slice(*site.rows)]))
+        expected.append(plain + bias_of(model.parameter(site.bias), site))
     return min(relative(outputs_of(y, site), one) for one in expected)
 
 

@@ -23,6 +23,7 @@ from editkit.data.readers.images import ImageBytes, ImageSource
 from editkit.data.tuples import Item, LeftOut, TupleSet
 from editkit.data.zeroshot.sets import ClassSets
 from editkit.errors import DataError, EditkitError
+from editkit.files.paths import user_path
 from editkit.recipes.recipe import default_split
 from editkit.testing.contract import (
     DEFAULTS,
@@ -185,7 +186,7 @@ def a_missing_path_is_a_data_error(case: Case) -> None:
     """Where a file or folder that an option names does not exist, `load` raises a DataError; building reads nothing."""
     for name, value in case.choice.options:
         place = Path(value) if isinstance(value, Path) or (isinstance(value, str) and "/" in value) else None
-        if place is None or not place.expanduser().exists():
+        if place is None or not user_path(place).exists():
             continue
         missing = place.parent / NOWHERE
         without = case.changed({name: str(missing) if isinstance(value, str) else missing})

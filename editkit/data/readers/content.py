@@ -20,6 +20,8 @@ class Content:
     ids: tuple[str, ...]
     names: tuple[str, ...]
     templates: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What lies there too and was not taken, with its count."""
 
 
 class LazyImage(ImageBytes):
@@ -38,11 +40,14 @@ class LazyImage(ImageBytes):
         return self._read()
 
 
-def labelled(found: Iterable[tuple[ImageSource, str, str]], names: Sequence[str] | None = None) -> Content:
+def labelled(
+    found: Iterable[tuple[ImageSource, str, str]], names: Sequence[str] | None = None, warnings: tuple[str, ...] = ()
+) -> Content:
     """Make content of (image, class, id).
 
     Args:
         names: every class, in order; None: those found, sorted.
+        warnings: what was not taken.
     """
     rows = list(found)
     known = tuple(sorted({name for _, name, _ in rows}) if names is None else names)
@@ -52,4 +57,5 @@ def labelled(found: Iterable[tuple[ImageSource, str, str]], names: Sequence[str]
         tuple(index[name] for _, name, _ in rows),
         tuple(identifier for _, _, identifier in rows),
         known,
+        warnings=warnings,
     )

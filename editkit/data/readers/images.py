@@ -7,6 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from editkit.data.readers.image_kinds import kind_of
 from editkit.errors import DataError, one_line
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class ImageBytes:
 
 ImageSource = Path | ImageBytes
 """A file, or the bytes of one."""
+OR_SKIP = ", or leave its item out with --on-bad-item skip."
 
 
 def open_rgb(image: ImageSource) -> Image.Image:
@@ -35,24 +37,41 @@ def open_rgb(image: ImageSource) -> Image.Image:
     so the pixels are those that published results were measured on.
 
     Raises:
-        DataError: the file is missing, truncated, no image, or a decompression bomb; it is named.
+        DataError: the file is missing, truncated, no image, a decompression bomb, or of a kind that Pillow cannot
+            decode here; or its grey values have no known white (see `to_rgb`). It is named.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
+
+    from editkit.data.readers.deep_grey import to_rgb
 
     try:
         with Image.open(image if isinstance(image, Path) else BytesIO(image.data)) as opened:
-            return opened.convert("RGB")
+            return to_rgb(opened, str(image))
     except FileNotFoundError as error:
         raise DataError(
             f"The image {image} does not exist.", "Restore the file, or take its item out of the data."
         ) from error
-    except MemoryError:  # no fault of the image
+    except (MemoryError, DataError):  # no fault of the image, or one that has its words
         raise
     except Exception as error:  # a decoder that meets broken bytes raises whatever its parser stumbles over
+        kind = kind_of(_start(image)) if isinstance(error, UnidentifiedImageError) else None
+        if kind is None:
+            raise DataError(
+                f"The image {image} cannot be read: {_reason(error)}.", f"Replace it by an intact one{OR_SKIP}"
+            ) from error
+        if kind.register():
+            return open_rgb(image)
         raise DataError(
-            f"The image {image} cannot be read: {_reason(error)}.",
-            "Replace the file by an intact one, or leave its item out with --on-bad-item skip.",
+            f"The image {image} cannot be read: it is {kind.called}, which Pillow does not decode here.",
+            f"Run `{kind.install}`{OR_SKIP}",
         ) from error
+
+
+def _start(image: ImageSource) -> bytes:
+    if isinstance(image, Path):
+        with image.open("rb") as file:
+            return file.read(12)
+    return image.data[:12]
 
 
 def _reason(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,12 +41,21 @@ class Labels:
             return int(label)
         raise DataError(
             f"{where}: the label '{label}' is no class of {self.file}.{did_you_mean(label, self.classes)}",
-            f"Use a name from its list of classes, or an index from 0 to {len(self.classes) - 1}.",
+            f"{hint_of_float(label)}Use a name from its classes, or an index from 0 to {len(self.classes) - 1}.",
         )
 
 
-def table_rows(path: Path) -> Iterator[tuple[str, ImageSource | None, str]]:
-    """Yield how error messages locate a row, its image, and its label as written.
+def hint_of_float(label: object) -> str:
+    """Say how a label such as 3.0 came about, since table programs make one of 3; empty of any other label."""
+    if not re.fullmatch(r"\d+\.0+", str(label)):
+        return ""
+    return (
+        f"Write {str(label).partition('.')[0]}, not {label}: an empty cell makes pandas store whole numbers as floats. "
+    )
+
+
+def table_rows(path: Path) -> Iterator[tuple[str, ImageSource | None, str, str]]:
+    """Yield how error messages locate a row, its image, its label as written, and what is wrong with its text.
 
     Raises:
         DataError: an unreadable table, a missing column, an empty label.
@@ -60,7 +70,10 @@ def table_rows(path: Path) -> Iterator[tuple[str, ImageSource | None, str]]:
             )
     for number in range(1, len(table.rows) + 1):
         where = f"{table.name}, row {number}"
+        if fault := table.fault(number, ("label",)):
+            yield where, None, "", fault
+            continue
         label = table.text(number, "label")
         if label is None:
             raise DataError(f"{where}: label is empty.", "Write the name of a class, or its index.")
-        yield where, table.image(number, "image"), label.strip()
+        yield where, table.image(number, "image"), label.strip(), ""

@@ -2,7 +2,8 @@
 
     classnames.txt                          a class a line; line i names label i
     zeroshot_classification_templates.txt   a prompt a line, {c} where the class goes
-    test/0.tar, test/1.tar ...              s0000000.webp (or .png, .jpg, .jpeg) and s0000000.cls, the label in digits
+    test/0.tar, test/1.tar ...              s0000000.webp (or .png, .jpg ...) and s0000000.cls, the label in digits;
+                                            a sample may lie in a folder: pizza/0000.jpg and pizza/0000.cls
     test/nshards.txt                        how many shards there are
 
 A tar file is read by its headers; images stay in it until they are decoded. Nothing is unpacked, and nothing but text
@@ -13,12 +14,11 @@ from __future__ import annotations
 
 import tarfile
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from editkit.data.readers.content import Content, LazyImage
+from editkit.data.readers.image_files import image_suffixes
 from editkit.errors import DataError
-
-IMAGES = ("webp", "png", "jpg", "jpeg")
 
 
 def read_shards(folder: Path, split: str = "test") -> Content:
@@ -45,7 +45,7 @@ def read_shards(folder: Path, split: str = "test") -> Content:
 
 def _lines(path: Path) -> tuple[str, ...]:
     try:
-        lines = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+        lines = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip())
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}.", "Download the set again; it lies beside test/.") from error
     if not lines:
@@ -67,21 +67,27 @@ def _shards(folder: Path) -> list[Path]:
 
 
 def _samples(shard: Path) -> list[tuple[LazyImage, int, str]]:
-    """Read a shard's headers and labels; a sample is the files that share a name up to its first dot."""
+    """Read a shard's headers and labels; a sample is the files of one folder that share a name up to its first dot."""
     images: dict[str, LazyImage] = {}
     labels: dict[str, int] = {}
     try:
         with tarfile.open(shard, "r:") as file:
             for member in file:
-                stem, _, extension = Path(member.name).name.partition(".")
-                key = f"{shard.name}/{stem}"
-                if not member.isreg():
+                path = PurePosixPath(member.name)
+                stem, _, extension = path.name.partition(".")
+                kind = images if f".{extension.lower()}" in image_suffixes() else labels if extension == "cls" else None
+                if kind is None or not stem or member.isdir():
                     continue
-                if extension.lower() in IMAGES:
-                    read = partial(read_range, shard, member.offset_data, member.size)
+                if not member.isreg():
+                    raise ValueError(f"'{member.name}' is a link, not a file")
+                key = f"{shard.name}/{path.parent / stem}"
+                if key in kind:
+                    raise ValueError(f"the sample '{key}' has two {'labels' if kind is labels else 'images'}")
+                read = partial(read_range, shard, member.offset_data, member.size)
+                if kind is labels:
+                    labels[key] = int(read())
+                else:
                     images[key] = LazyImage(f"{shard}/{member.name}", read)
-                elif extension == "cls":
-                    labels[key] = int(read_range(shard, member.offset_data, member.size))
     except (OSError, ValueError, tarfile.TarError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise DataError(f"{shard} cannot be read: {reason}.", "Download the shard again.") from error

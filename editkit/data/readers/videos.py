@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from editkit.data.readers.content import Content, LazyImage, labelled
-from editkit.data.readers.folders import images_by_class
+from editkit.data.readers.folders import class_folders
 from editkit.data.readers.images import ImageSource
 from editkit.errors import DataError, InstallError
 
@@ -34,7 +34,7 @@ def read_videos(folder: Path) -> Content:
     names = [line.split()[1] for line in _lines(lists / "classInd.txt")]
     frames: dict[str, Path] = {}
     if (folder / FRAMES).is_dir():
-        frames = {image.stem: image for _, image in images_by_class(folder / FRAMES)}
+        frames = {image.stem: image for _, image in class_folders(folder / FRAMES).rows()}
     elif find_spec("cv2") is None:
         raise InstallError(
             "UCF101 is made of videos, and OpenCV, which decodes them, is not installed.",
@@ -81,6 +81,6 @@ def middle_frame(video: Path) -> bytes:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return [line for line in path.read_text().splitlines() if line.strip()]
+        return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read: {error}.", "Put UCF101's train/test lists there.") from error

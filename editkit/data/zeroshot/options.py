@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -14,7 +15,7 @@ Profile = Literal["uwm", "clip-benchmark"]
 class ZeroshotOptions(DatasetOptions):
     """The zero-shot benchmarks below one folder."""
 
-    path: str = Field(description="the folder that holds them, or, for clip-benchmark, hf:OWNER on the hub")
+    path: str | Path = Field(description="the folder that holds them, or, for clip-benchmark, hf:OWNER on the hub")
     profile: Profile = Field(
         default="uwm", description="uwm: splits and prompts of the paper; clip-benchmark: those of CLIP Benchmark"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 from editkit.data.classes import ClassSet, require_images
 from editkit.data.readers.content import Content
@@ -18,8 +19,9 @@ from editkit.data.tuples import LeftOut
 from editkit.data.zeroshot.catalogue import UNWANTED, DiskLayout, SetFacts, sets_of
 from editkit.data.zeroshot.download import download
 from editkit.data.zeroshot.names import REVERSED, imagenet
-from editkit.data.zeroshot.options import ZeroshotOptions
+from editkit.data.zeroshot.options import Profile, ZeroshotOptions
 from editkit.errors import DataError, EditkitError, did_you_mean
+from editkit.files.paths import start_of
 
 
 @dataclass(frozen=True)
@@ -70,35 +72,40 @@ class Zeroshot:
             InstallError: a set that was asked for needs a library that is not installed.
         """
         asked = self._asked()
-        on_hub = self.options.path.startswith(PREFIX)
-        root = Path(self.options.path).expanduser()
+        place = str(self.options.path)
+        on_hub, root = place.startswith(PREFIX), Path(place)
         if on_hub and self.options.profile == "uwm":
-            raise DataError(f"{self.options.path}: the sets of profile uwm are no hub data sets.", "Give a folder.")
+            raise DataError(f"{place}: the sets of profile uwm are no hub data sets.", "Give a folder.")
         if on_hub and not self.options.sets:
             raise DataError(
-                f"{self.options.path} has {len(self.facts)} sets, some of many gigabytes.",
+                f"{place} has {len(self.facts)} sets, some of many gigabytes.",
                 f"Say which to download: --sets {','.join(list(self.facts)[:2])}. All: {', '.join(self.facts)}.",
             )
         if not on_hub and not root.is_dir():
-            raise DataError(f"There is no folder {root}.", "Give the folder that holds the sets: --data zeroshot:DIR")
+            raise DataError(
+                f"There is no folder {root}{start_of(root)}.",
+                "Give the folder that holds the sets: --data zeroshot:DIR",
+            )
         found: list[NamedSet] = []
         missing: list[LeftOut] = []
         for facts in asked:
             try:
                 if on_hub:
-                    content = read_shards(download(self.options.path.removeprefix(PREFIX), facts.hub))
+                    content = read_shards(download(place.removeprefix(PREFIX), facts.hub))
                 else:
                     content = read_set(facts, root)
                 found.append(self._named(facts, content))
             except EditkitError as error:
                 if self.options.sets:
+                    if not on_hub and (hint := self._other_profile(root, facts.key)):
+                        raise DataError(error.problem, hint) from error
                     raise
                 missing.append(LeftOut(facts.key, f"{error.problem} {error.remedy}"))
         if not found:
-            raise DataError(
-                f"{root} holds none of the {len(asked)} sets of profile {self.options.profile}.",
-                f"{missing[0].id}: {missing[0].reason}",
-            )
+            problem = f"{root} holds none of the {len(asked)} sets of profile {self.options.profile}"
+            if hint := self._other_profile(root):
+                raise DataError(f"{problem}, but sets of another one.", hint)
+            raise DataError(f"{problem}.", f"{missing[0].id}: {missing[0].reason}")
         missing += [LeftOut(key, UNWANTED) for key in self.facts if key not in {one.key for one in asked}]
         return ClassSets("zeroshot", self.options.profile, len(self.facts), tuple(found), tuple(missing))
 
@@ -111,6 +118,15 @@ class Zeroshot:
                     f"Its sets: {', '.join(self.facts)}.",
                 )
         return [facts for key, facts in self.facts.items() if key in keys]  # in the order of the table
+
+    def _other_profile(self, root: Path, *keys: str) -> str:
+        """Say which other profile's layout the folder has, of some sets or of any; nothing where it has none's."""
+        for profile in get_args(Profile):
+            sets = sets_of(profile)
+            here = [key for key in keys or sets if key in sets and is_there(sets[key], root)]
+            if here and profile != self.options.profile:
+                return f"{', '.join(here)} lie there as profile {profile} has them: add --profile {profile}"
+        return ""
 
     def _named(self, facts: SetFacts, content: Content) -> NamedSet:
         data = require_images(content, facts.title, self.options.on_bad_item)
@@ -133,12 +149,19 @@ def read_set(facts: SetFacts, root: Path) -> Content:
         DataError: it is there in none of them, or cannot be read.
         InstallError: its reader needs a library that is not installed.
     """
-    for layout in facts.ways():
-        base = layout.find(root)
-        if base is not None:
-            return read_layout(layout, base)
+    if found := _found(facts, root):
+        return read_layout(*found)
     markers = " or ".join(layout.marker for layout in facts.ways())
     raise DataError(f"{facts.title} is not in {root} (no {markers}).", f"It comes from {facts.origin}")
+
+
+def is_there(facts: SetFacts, root: Path) -> bool:
+    """Whether a folder holds a set in one of its layouts."""
+    return _found(facts, root) is not None
+
+
+def _found(facts: SetFacts, root: Path) -> tuple[DiskLayout, Path] | None:
+    return next(((layout, base) for layout in facts.ways() if (base := layout.find(root)) is not None), None)
 
 
 def read_layout(layout: DiskLayout, base: Path) -> Content:

@@ -16,6 +16,7 @@ from typing import Any
 
 from editkit.errors import OutputError
 from editkit.evals.captions.plan import INSTALLED, SCHEMA, CaptionBatch, Settings, Task, says_what_made_it
+from editkit.files.whole_text import json_text
 
 _START = b'{"schema": "' + SCHEMA.encode()
 _ANEW = "Give another folder with -o, or repeat the earlier run's settings."
@@ -107,8 +108,7 @@ class CaptionFile:
         self.done += 1
 
     def _write(self, lines: Sequence[dict[str, Any]]) -> None:
-        text = "".join(json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n" for line in lines)
-        content = text.encode("utf-8", "surrogatepass")  # ids may come from any JSON
+        content = "".join(f"{json_text(line)}\n" for line in lines).encode()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("r+b" if self.path.exists() else "xb") as stream:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from editkit.data.digests import image_digests
-from editkit.data.readers.folders import SUFFIXES
+from editkit.data.readers.image_files import PassedOver, images_below
 from editkit.data.readers.images import ImageSource
 from editkit.data.readers.tables import Table, read_table
 from editkit.data.tuples import LeftOut
@@ -34,6 +34,8 @@ class Items:
     items: tuple[Any, ...]
     named: bool
     left_out: tuple[LeftOut, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What lies in the folder too, with its count."""
 
     def fingerprint(self) -> str:
         """Return one sha256 over the items, in whatever order they come.
@@ -65,18 +67,17 @@ def read_items(path: Path, content: ContentKind, column: str | None = None) -> I
     table = read_table(path, ("id", *((column,) if column else COLUMNS[content])))
     where = _column(table, content, column)
     found = list(_rows(table, content, where))
-    ids = [table.text(number, "id") for number, _ in found]
+    ids = [table.text(row.number, "id") for row in found]
     named = None not in ids and len(set(ids)) == len(ids)
     kept = [
-        (name if named and name is not None else f"row {number}", item)
-        for name, (number, item) in zip(ids, found, strict=True)
+        (name if named and name is not None else f"row {row.number}", row) for name, row in zip(ids, found, strict=True)
     ]
     return _made(
         path.name,
         content,
-        [(name, item) for name, item in kept if item is not None],
+        [(name, row.item) for name, row in kept if row.item is not None],
         named=named,
-        left_out=tuple(LeftOut(name, f"{where} is empty") for name, item in kept if item is None),
+        left_out=tuple(LeftOut(name, row.lack) for name, row in kept if row.item is None),
     )
 
 
@@ -86,8 +87,10 @@ def _folder(path: Path, content: ContentKind, column: str | None) -> Items:
             f"{path} is a folder, and {'texts are' if content == 'text' else '--column is'} looked for in a table.",
             "Give a .jsonl, .csv or .parquet file.",
         )
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-    return _made(path.name, content, [(file.relative_to(path).as_posix(), file) for file in files], named=True)
+    over = PassedOver()
+    files = images_below(path, over)
+    found = [(file.relative_to(path).as_posix(), file) for file in files]
+    return replace(_made(path.name, content, found, named=True), warnings=over.tell(path.name))
 
 
 def _made(
@@ -116,7 +119,22 @@ def _column(table: Table, content: ContentKind, asked: str | None) -> str:
     )
 
 
-def _rows(table: Table, content: ContentKind, column: str) -> Iterator[tuple[int, str | ImageSource | None]]:
+@dataclass(frozen=True)
+class _Row:
+    """A row's number and what is to be judged of it; None: nothing, and why."""
+
+    number: int
+    item: str | ImageSource | None
+    lack: str
+
+
+def _rows(table: Table, content: ContentKind, column: str) -> Iterator[_Row]:
     for number, row in enumerate(table.rows, start=1):
-        if not str(row.get("schema", "")).startswith("editkit.captions/"):  # how captions were made: no caption
-            yield number, table.text(number, column) if content == "text" else table.image(number, column)
+        if str(row.get("schema", "")).startswith("editkit.captions/"):  # how captions were made: no caption
+            continue
+        if content == "image":
+            yield _Row(number, table.image(number, column), f"{column} is empty")
+        elif fault := table.fault(number, (column,)):
+            yield _Row(number, None, fault)
+        else:
+            yield _Row(number, table.text(number, column), f"{column} is empty")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from editkit.components.spec import Options
+from editkit.components.spec import ModelSource, Options
 
 Threshold = Annotated[float, Field(ge=0, le=1, description="score from which an item is unsafe")]
 Count = Annotated[int, Field(ge=1)]
@@ -38,7 +38,9 @@ class LLMOptions(Options):
 
     model_config = ConfigDict(hide_input_in_errors=True)  # a key written where its variable's name belongs
 
-    model: str = Field(min_length=1, description="folder or hub id of a chat model; with an endpoint, its name there")
+    model: ModelSource = Field(
+        min_length=1, description="folder or hub id of a chat model; with an endpoint, its name there"
+    )
     endpoint: str = Field(
         default="", description="URL before /chat/completions, such as https://host/v1; empty: run it here"
     )
@@ -89,7 +91,7 @@ class LLMOptions(Options):
 class GuardOptions(Options):
     """A guard model here."""
 
-    model: str = Field(min_length=1, description="folder or hub id, such as Qwen/Qwen3Guard-Gen-0.6B")
+    model: ModelSource = Field(min_length=1, description="folder or hub id, such as Qwen/Qwen3Guard-Gen-0.6B")
     style: Literal["auto", "qwen3guard", "llama-guard", "shieldgemma"] = Field(
         default="auto", description="how it is asked and how it answers; auto reads its chat template"
     )
@@ -112,7 +114,7 @@ class GuardOptions(Options):
 class ToxicityOptions(Options):
     """A classifier of texts."""
 
-    model: str = Field(
+    model: ModelSource = Field(
         default="embedded",
         description="embedded: alt-profanity-check, offline; or folder or hub id, as unitary/toxic-bert (Detoxify)",
     )

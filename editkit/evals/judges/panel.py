@@ -5,7 +5,6 @@ A judge is chosen by name, or as LABEL=NAME where two of one kind are compared; 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from editkit.components.specs import JudgeSpec
 from editkit.errors import RecipeError, did_you_mean
 from editkit.evals.judges import Judge, Verdict, VerdictState, require_an_answer
 from editkit.evals.measures import Average, Measure, Share
+from editkit.files.whole_text import json_text
 from editkit.progress import Stage
 from editkit.recipes.layers import JUDGE
 
@@ -129,7 +129,5 @@ def write_verdicts(path: Path, items: Sequence[Mapping[str, Any]], verdicts: Seq
     Args:
         items: what a line says of the item: its `text`, or its `id`.
     """
-    lines = [
-        json.dumps({**item, **vars(verdict)}, ensure_ascii=False) for item, verdict in zip(items, verdicts, strict=True)
-    ]
-    path.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass"))
+    lines = [json_text({**item, **vars(verdict)}) for item, verdict in zip(items, verdicts, strict=True)]
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")

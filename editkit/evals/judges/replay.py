@@ -21,7 +21,7 @@ class Replay:
 
     def __init__(self, options: ReplayOptions) -> None:
         self.options = options
-        self.path = options.path.expanduser()
+        self.path = options.path
 
     @cached_property
     def revision(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
@@ -28,6 +28,7 @@ from editkit.evals.measures import change, rate
 from editkit.files.digests import digest_of
 from editkit.files.outputs import check_free, first_free, new_folder
 from editkit.progress import Stage, silent
+from editkit.reports.elsewhere import note_elsewhere
 from editkit.reports.facts import kept_facts
 from editkit.reports.metric_schema import MetricFacts
 from editkit.reports.metrics import JUDGED
@@ -73,7 +74,7 @@ class JudgedReport(TypedDict):
 class Judged:
     """The report, and the folder with it and the verdicts."""
 
-    report: JudgedReport
+    report: JudgedReport = field(repr=False)
     folder: Path
     notes: tuple[str, ...] = ()
 
@@ -118,6 +119,7 @@ def run_judges(
             said = [verdict for found in verdicts for verdict in found[one.label]]
             write_verdicts(partial / f"verdicts-{one.label}.jsonl", about, said)
         save_report(cast(Report, report), partial / file_name(NAME, digest))
+    note_elsewhere(folder, runs)
     return Judged(report, folder, tuple(host.finished({**report}, folder)))
 
 
@@ -126,7 +128,7 @@ def _named_apart(sources: Sequence[Items]) -> list[Items]:
     named: dict[str, Items] = {}
     for source in sources:
         free = first_free(source.name, named.__contains__)
-        named[free] = Items(free, source.content, source.ids, source.items, source.named, source.left_out)
+        named[free] = replace(source, name=free)
     return list(named.values())
 
 
@@ -150,7 +152,7 @@ def _report(
     verdicts: Sequence[Verdicts],
     seed: int,
 ) -> JudgedReport:
-    warnings: list[str] = []
+    warnings = [warning for source in sources for warning in source.warnings]
     rows = []
     for source, said in zip(sources, verdicts, strict=True):
         changes = _changes(sources[0], verdicts[0], source, said, seed) if source is not sources[0] else {}

@@ -60,6 +60,7 @@ class OverRefusal:
         galleries = [whole] if parts is whole else [whole, parts]
         limits = self._of_safe(context)
         fitted = filter_of(context)
+        left_out: list[Omission] = []
         measured = [
             self._measure(context, group, part_of(parts, data, names, context.digests), galleries, limits, fitted)
             for group, names in groups.items()
@@ -74,11 +75,13 @@ class OverRefusal:
                 skip_unreadable=context.recipe.skips_bad_items,
                 fitted=fitted,
             )
+            left_out += [Omission(id=f"{images.name}: {one.id}", reason=one.reason) for one in found.left_out]
             measured.append(found.showing({metric: f"{metric} {images.name}" for metric in ACCURACY.metrics}))
         report = build_report(context.name, context.variants, measured[0], measured[1:])
         if fitted is not None:
             report["filter"] = filter_facts(fitted, context.name, context.variants, whole, measured[0], measured[1:])
         report["left_out"] += [Omission(id=f"{data.name}: {one.id}", reason=one.reason) for one in parts.left_out]
+        report["left_out"] += left_out
         if parts is not whole:
             report["warnings"] += overlap_of_slices(context, data)
         return Evaluated(context.completed(report))

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, field_validator
 
-from editkit.components.spec import Asked, Options
+from editkit.components.spec import Asked, ModelSource, Options
 from editkit.components.specs import Twins
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -42,7 +42,7 @@ class DampenOptions(Options):
 class BlendOptions(Options):
     """Options of `blend`."""
 
-    model: str = Field(description="another checkpoint of the same architecture: folder or hub id")
+    model: ModelSource = Field(description="another checkpoint of the same architecture: folder or hub id")
     amount: FiniteFloat = Field(1.0, description="lambda: 1 is the other checkpoint, below 0 leads away from it")
 
     def other_checkpoint(self) -> str:
@@ -53,7 +53,7 @@ class BlendOptions(Options):
 class MergeOptions(Options):
     """Options of `merge`."""
 
-    models: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+    models: Annotated[tuple[ModelSource, ...], Field(min_length=1)] = Field(
         description="checkpoints of the same architecture: folders or hub ids"
     )
     how: Literal["average", "ties"] = Field("average", description="mean of the changes, or trim, elect sign, merge")
@@ -70,7 +70,7 @@ class MergeOptions(Options):
 class LoraOptions(Options):
     """Options of `lora`."""
 
-    adapter: str = Field(description="folder of a LoRA adapter as PEFT saves it")
+    adapter: ModelSource = Field(description="folder of a LoRA adapter as PEFT saves it")
     amount: FiniteFloat = Field(1.0, description="factor of what is subtracted; -1 adds the adapter, as PEFT merges it")
 
     def reads(self) -> tuple[str, ...]:

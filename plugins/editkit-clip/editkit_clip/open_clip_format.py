@@ -28,11 +28,13 @@ from editkit.plugin import (
     read_json,
     read_tensors,
     settings_digest,
+    without_memory,
 )
 from editkit_clip.open_clip_model import LoadedOpenClip
 from editkit_clip.open_clip_tags import open_tag, tag_settings
 from editkit_clip.open_clip_text import CONFIG, TOKENIZER_FILES, make_tokenizer, named_tokenizer
 from editkit_clip.open_clip_towers import tower_sites
+from editkit_clip.published import assumptions
 
 
 class OpenClip:
@@ -71,7 +73,8 @@ class OpenClip:
         config, published = _architecture(name), _published_settings(name)
         settings = {"model_cfg": config, "preprocess_cfg": _preprocess_settings(published, config)}
         unusual = settings["preprocess_cfg"] != _preprocess_settings({}, config)
-        notes = (f"images are prepared as for the published weights of {name}",) if unusual else ()
+        prepared = (f"images are prepared as for the published weights of {name}",) if unusual else ()
+        notes = (*prepared, *assumptions(name, settings))
         checkpoint = open_file(weights, partial(self._outline, config))
         return ModelFiles(source, checkpoint, settings, "open_clip", _lone_digest(settings), notes=notes)
 
@@ -88,7 +91,8 @@ class OpenClip:
         """Return the shapes of an architecture's tensors by key, without weights."""
         built = deepcopy(dict(config))
         built["vision_cfg"]["timm_model_pretrained"] = False
-        with torch.device("meta"):
+        built["text_cfg"]["hf_model_pretrained"] = False
+        with without_memory():
             module = self.build(built)
         return {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
 
@@ -118,7 +122,8 @@ class OpenClip:
 
         tokenizer = make_tokenizer(files) if "text" in towers else None  # first: its absence is known at once
         config = deepcopy(files.config["model_cfg"])
-        config["vision_cfg"]["timm_model_pretrained"] = False  # else timm downloads weights that are then replaced
+        config["vision_cfg"]["timm_model_pretrained"] = False  # else weights are downloaded that are then replaced
+        config["text_cfg"]["hf_model_pretrained"] = False
         with library_errors(f"The open_clip model {files.source} cannot be loaded"):
             module = self.build(config)
             tensors: dict[str, Any] = read_tensors(files.checkpoint)

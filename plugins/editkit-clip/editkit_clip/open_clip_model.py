@@ -35,8 +35,10 @@ class LoadedOpenClip:
         self._transform = transform
         self._parameters = dict(module.state_dict(keep_vars=True))
         self._pool = getattr(self._text, "text_pool_type", None) or getattr(self._text, "pool_type", "argmax")
+        self._own_tower = hasattr(self._text, "attn_mask")  # one of Hugging Face's masks padding itself
+        causal = self._own_tower and self._text.attn_mask is not None and self._pool != "last"
         # elsewhere padding is seen, or moves what is read
-        self._cuts = self._text.attn_mask is not None and self._pool != "last" and not pads_left(tokenizer)
+        self._cuts = (causal or not self._own_tower) and not pads_left(tokenizer)
 
     def encode_images(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """{"pixel_values": [B, 3, H, W]} -> [B, D] float32, normalised."""
@@ -48,13 +50,13 @@ class LoadedOpenClip:
 
         T is the context where attention is not causal, or the embedding is read at the last position. Elsewhere it is
         read at the end of text, so running the same modules on the first T positions, which open_clip's own
-        `encode_text` does not do, gives the same embedding.
+        `encode_text` does not do, gives the same embedding. A tower of Hugging Face's masks padding, and takes any T.
         """
         from open_clip.transformer import text_global_pool
 
         text, ids = self._text, inputs["input_ids"]
         length = ids.shape[1]
-        if not self._cuts or length == text.context_length:
+        if not self._cuts or not self._own_tower or length == text.context_length:
             return functional.normalize(self.module.encode_text(ids).float(), dim=-1)
         x = text.token_embedding(ids) + text.positional_embedding[:length]  # [B, T, width]
         x = text.ln_final(text.transformer(x, attn_mask=text.attn_mask[:length, :length]))
@@ -82,12 +84,14 @@ class LoadedOpenClip:
         return caption_ids(self._tokenizer, texts)
 
     def text_inputs(self, ids: Sequence[Sequence[int]], tokens: str) -> tuple[dict[str, Tensor], Tensor]:
-        """Pad as the tokenizer does, to the longest where attention is causal, else (and for `all`) to the context.
+        """Pad as the tokenizer does, to the longest where padding is not seen, else (and for `all`) to the context.
 
         The mask [B, T] is the captions' own tokens, and the last position where the embedding is read there.
         """
         whole = tokens == "all" or not self._cuts
-        padded, mask = padded_ids(self._tokenizer, ids, self._text.context_length if whole else None)
+        # a tower of Hugging Face's names the most positions that it has, not how many it is given
+        context = self._text.context_length if self._own_tower else self._tokenizer.context_length
+        padded, mask = padded_ids(self._tokenizer, ids, context if whole else None)
         if tokens == "all":
             mask = torch.ones_like(mask)
         if self._pool == "last":

@@ -1,4 +1,4 @@
-"""The sites of open_clip's towers: its own transformers, and timm's vision transformers where it builds on them."""
+"""The sites of open_clip's towers: its own transformers, and timm's and Hugging Face's where it builds on them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from editkit.plugin import ModelError, ModelFiles, Role, Site, Tower, promised
+from editkit_clip.hugging_face_text import hugging_face_sites
 from editkit_timm.architecture import vit_shapes
 from editkit_timm.vit_sites import vit_sites
 
@@ -25,20 +26,23 @@ LINEAR_PROJECTIONS: Mapping[Tower, tuple[str, ...]] = {
 FUSED: tuple[Role, ...] = ("attn.q", "attn.k", "attn.v")
 MODULES: Mapping[Role, str] = {"attn.out": "attn.out_proj", "mlp.in": "mlp.c_fc", "mlp.out": "mlp.c_proj"}
 TRUNK = "visual.trunk."
-OTHER_ADAPTER = "It edits open_clip's own transformers and timm's; for other towers install their adapter."
+OTHER_ADAPTER = "It edits open_clip's transformers, timm's and Hugging Face's; for other towers install their adapter."
 
 
 def tower_sites(files: ModelFiles, tower: Tower) -> list[Site]:
     """List the linear maps of a tower; q, k and v are rows of one tensor.
 
     Raises:
-        ModelError: the tower is another library's, or no transformer; says what it is.
+        ModelError: the tower is no transformer, or one that is not known; says what it is.
     """
+    if tower == "text" and (name := _settings(files, tower).get("hf_model_name")):
+        return hugging_face_sites(files, name)
     timm_name = _settings(files, tower).get("timm_model_name")
     if tower == "vision" and timm_name:
-        vit_shapes(files.source, timm_name, {"num_classes": 0})
+        source = f"The vision tower of {files.source}"
+        vit_shapes(source, timm_name, {"num_classes": 0})
         trunk = {key: info for key, info in files.checkpoint.tensors.items() if key.startswith(TRUNK)}
-        found = vit_sites(files.source, trunk, TRUNK)
+        found = vit_sites(source, trunk, TRUNK)
     else:
         found = _own_sites(files, tower)
     tensors = files.checkpoint.tensors
@@ -52,7 +56,7 @@ def tower_sites(files: ModelFiles, tower: Tower) -> list[Site]:
 def _own_sites(files: ModelFiles, tower: Tower) -> list[Site]:
     tensors = files.checkpoint.tensors
     blocks = next((name for name in BLOCKS[tower] if f"{name}.0.attn.in_proj_weight" in tensors), None)
-    if blocks is None or _settings(files, tower).get("hf_model_name"):
+    if blocks is None:
         raise ModelError(
             f"The {tower} tower of {files.source} is {_described(files, tower)}, which this adapter does not edit.",
             OTHER_ADAPTER,
@@ -67,10 +71,7 @@ def _own_sites(files: ModelFiles, tower: Tower) -> list[Site]:
 
 def _described(files: ModelFiles, tower: Tower) -> str:
     """Say what a tower is that is none of those known, by its configuration or by its first tensor."""
-    settings = _settings(files, tower)
-    if name := settings.get("hf_model_name"):
-        return f"{name} of Hugging Face's transformers"
-    if isinstance(settings.get("layers"), Sequence):
+    if isinstance(_settings(files, tower).get("layers"), Sequence):
         return "a ResNet"
     own = [key for key in files.checkpoint.tensors if key.startswith("visual.") == (tower == "vision")]
     return f"no transformer of open_clip's: it begins with {min(own)}" if own else "not in the checkpoint"

@@ -101,6 +101,7 @@ def editkit_datasets() -> list[DatasetSpec]:
             summary="the demo's scenes in other words, with other cues, of unseen things",
             target="editkit.plugin:Pairs",
             options=SlicesOptions,
+            splits=lambda options: False,
             knowledge="demo-objects",
             queries="demo-queries",
         ),

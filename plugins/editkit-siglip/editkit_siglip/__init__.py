@@ -25,7 +25,7 @@ def editkit_adapters() -> list[AdapterSpec]:
             summary="SigLIP and SigLIP 2 in open_clip's format: open_clip:NAME/TAG, open_clip:NAME@PATH or a folder",
             target="editkit_siglip.open_clip_format:OpenClipSiglip",
             reference=REFERENCE,
-            patterns=("open_clip:*SigLIP*",),
+            patterns=("open_clip:*SigLIP*", "open_clip:nllb-clip-*-siglip*"),
             files=("open_clip_config.json",),
             weights=OPEN_CLIP,
             keys=("model_cfg.init_logit_bias",),

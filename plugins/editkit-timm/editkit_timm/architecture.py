@@ -1,4 +1,4 @@
-"""What a timm architecture is, found out without weights: its tensors' shapes, and that it is a VisionTransformer."""
+"""What a timm architecture is, found out without weights: its tensors' shapes, and that it is a vision transformer."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from functools import cache
 from typing import Any
 
 import timm
-import torch
+from timm.models.beit import Beit
+from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 
-from editkit.plugin import ModelError, did_you_mean
+from editkit.plugin import ModelError, did_you_mean, without_memory
+
+TRANSFORMERS = (VisionTransformer, VisionTransformerRelPos, Eva, Beit)
+"""timm's classes of vision transformers whose blocks are alike: attention and MLP of linear maps, one width."""
 
 
 def vit_shapes(source: str, architecture: str, arguments: Mapping[str, Any]) -> Mapping[str, tuple[int, ...]]:
@@ -23,7 +28,7 @@ def vit_shapes(source: str, architecture: str, arguments: Mapping[str, Any]) -> 
         arguments: what it is built with beyond its name, as `timm.create_model` takes it.
 
     Raises:
-        ModelError: timm does not know the architecture, cannot build it so, or it is no VisionTransformer.
+        ModelError: timm does not know the architecture, cannot build it so, or it is of none of the classes above.
     """
     require_known(source, architecture)
     try:
@@ -34,10 +39,11 @@ def vit_shapes(source: str, architecture: str, arguments: Mapping[str, Any]) -> 
             f"{' '.join(str(error).split())[:200]}",
             "Check the architecture and the arguments in its config.json.",
         ) from error
-    if not issubclass(kind, VisionTransformer):
+    if not issubclass(kind, TRANSFORMERS):
         raise ModelError(
             f"{source} is timm's '{architecture}', a {kind.__name__}, whose maps this adapter does not know.",
-            "Of timm it edits vision transformers: vit_*, deit_* and others of the class VisionTransformer.",
+            "Of timm it edits vision transformers: vit_*, deit*, eva*, beit*, vitamin_* and others of the classes "
+            f"{', '.join(known.__name__ for known in TRANSFORMERS)}.",
         )
     return shapes
 
@@ -59,6 +65,6 @@ def require_known(source: str, architecture: str) -> None:
 
 @cache
 def _outline(architecture: str, arguments: str) -> tuple[type, Mapping[str, tuple[int, ...]]]:
-    with torch.device("meta"):  # shapes only: no memory, no time
+    with without_memory():
         module = timm.create_model(architecture, pretrained=False, **json.loads(arguments))
     return type(module), {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
