@@ -19,15 +19,22 @@ from hub_server import Hub
 ABSENT = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
 """What the tests' own process may have, and a visitor must not."""
 RUN = """
-import sys
+import os, sys
 {first}
 import editkit.cli
 for line in {lines}:
+    if {apart} and (child := os.fork()):
+        os.waitpid(child, 0)
+        continue
     code = editkit.cli.main(line)
     sys.stdout.flush()
     print("", code, sep="\\0", end="\\0", flush=True)
     print("\\0", end="", file=sys.stderr, flush=True)
+    if {apart}:
+        os._exit(0)
 """
+LIBRARIES = "import editkit.api.edit, editkit.evals.run, open_clip, timm, torch, transformers"
+"""What every command would import; imported before processes part, it is imported once."""
 
 
 def on_the_hub(
@@ -36,20 +43,22 @@ def on_the_hub(
     cache: Path,
     token: str | None = None,
     first: str = "",
+    apart: bool = False,
     variables: Mapping[str, str] | None = None,
 ) -> list[Ran]:
-    """Run editkit's commands one after another in one new process.
+    """Run editkit's commands one after another in one new process, or each in one of its own.
 
     Args:
         hub: the hub, or any address in its place.
         cache: a folder of the hub's cache, and, in `own`, editkit's; whoever passes it again finds what was downloaded.
         token: the visitor's; None: nobody is logged in.
         first: Python code to run before them; it can import what tests can.
+        apart: a process each, forked from one with the libraries in it: none knows what another learnt of the hub.
         variables: more of the environment, such as {"HF_HUB_OFFLINE": "1"}.
     """
     lines = [[str(part) for part in command] for command in commands]
     env = {**surroundings(hub, cache, token), **(variables or {})}
-    code = RUN.format(first=first, lines=lines)
+    code = RUN.format(first=f"{LIBRARIES}\n{first}" if apart else first, lines=lines, apart=apart)
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=env)
     *parts, _ = ran.stdout.split("\0")
     *errors, rest = ran.stderr.split("\0")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import join
 
 from editkit.components.host import Host
 from editkit.components.load import default_host
 from editkit.models.find import find_weights
+from editkit.patch.base_commit import at_base_commit, moved
 from editkit.patch.patch import Applied, Patch
-from editkit.progress import Stage, silent
+from editkit.progress import Stage, silent, tell
 
 
 def apply(
@@ -39,9 +41,18 @@ def apply(
     """
     loaded = _loaded(patch)
     found = find_weights(model, host or default_host(), loaded.changes, stage)
-    return loaded.apply(
-        found.checkpoint, output, allow_other_tensors=allow_other_tensors, stage=stage, beside=found.save_beside
-    )
+    named = patch if isinstance(patch, (str, Path)) else "PATCH"
+
+    def remedy(pinned: str) -> str:
+        return f"Use that commit: {join(('editkit', 'apply', str(named), pinned, '-o', str(output)))}"
+
+    with at_base_commit(loaded.record, str(model), found.commit, remedy):
+        applied = loaded.apply(
+            found.checkpoint, output, allow_other_tensors=allow_other_tensors, stage=stage, beside=found.save_beside
+        )
+    if other := moved(loaded.record, str(model), found.commit):
+        tell(stage, other.note)
+    return applied
 
 
 def revert(

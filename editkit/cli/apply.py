@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from editkit.cli import next_step
-from editkit.cli.console import emit_json, note, print_next, write_line
+from editkit.cli.console import emit_json, note, print_next, quiet_libraries, write_line
 from editkit.cli.flags import Json
 from editkit.cli.session import Session
+from editkit.patch.record_file import read_record
 
 if TYPE_CHECKING:
     from editkit.patch.patch import Applied
@@ -21,7 +22,7 @@ PatchFolder = Annotated[
 Model = Annotated[
     str,
     typer.Argument(
-        help="A model folder, a .safetensors file, or a hub id org/name[@revision].",
+        help="Whatever `edit --model` takes (a folder, a hub id org/name[@revision]), or a file of weights.",
         metavar="MODEL",
         show_default=False,
     ),
@@ -45,12 +46,13 @@ def apply(
     import editkit
     from editkit.cli.progress import stage
 
-    session, loaded = Session.of(ctx), editkit.Patch.load(patch)
+    session = Session.of(ctx)
+    quiet_libraries()
     applied = editkit.apply(
-        loaded, model, output, allow_other_tensors=allow_other_tensors, host=session.host, stage=stage
+        patch, model, output, allow_other_tensors=allow_other_tensors, host=session.host, stage=stage
     )
-    measured = next_step.evaluate_patches(loaded.record, [patch], model=model)
-    ready = [session.command(*measured)] if measured else []
+    measured = next_step.evaluate_patches(read_record(patch), [patch], model=model)
+    ready = [session.command(*measured)] if measured and next_step.can_be_evaluated(model, session.host) else []
     ready += [session.command("revert", patch, output, "-o", f"{output}-reverted")]
     _report(f"Applied {patch} to {model}", applied, ready, as_json=json)
 
@@ -68,6 +70,7 @@ def revert(
     from editkit.cli.progress import stage
 
     session = Session.of(ctx)
+    quiet_libraries()
     applied = editkit.revert(
         patch, model, output, allow_other_tensors=allow_other_tensors, host=session.host, stage=stage
     )

@@ -117,7 +117,9 @@ def measure(ctx: typer.Context, spec: EvalSpec, name: str, given: Mapping[str, A
     _print(spec, report, given)
     note(kept)
     if not asked.patches and not spec.table:
-        note(f"Next: {Session.of(ctx).command('edit', '--scorer', 'uwm', '--alpha', -1, '--tau', 0.02)}")
+        same = [word for flag in ("recipe", "model", "data") if given.get(flag) for word in (f"--{flag}", given[flag])]
+        method = ("--scorer", "uwm", "--alpha", -1, "--tau", 0.02)
+        note(f"Next: {Session.of(ctx).command('edit', *method, *same)}")
 
 
 def _request(spec: EvalSpec, name: str, given: Mapping[str, Any], host: Host) -> Request:

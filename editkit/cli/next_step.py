@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
+from editkit.errors import EditkitError
 from editkit.patch.record_file import part_of, recipe_of
+
+if TYPE_CHECKING:
+    from editkit.components.host import Host
 
 
 def evaluate_patches(record: Mapping[str, Any], patches: Sequence[object], *, model: str | None = None) -> list[str]:
@@ -14,6 +19,17 @@ def evaluate_patches(record: Mapping[str, Any], patches: Sequence[object], *, mo
         return []
     chosen = ["--model", model] if model else []
     return ["eval", "safeground", *chosen, *_data(record), *(str(w) for patch in patches for w in ("--patch", patch))]
+
+
+def can_be_evaluated(model: str, host: Host) -> bool:
+    """Whether `eval` takes a model that `apply` took: a family must be known for it, and torch be there to run it."""
+    from editkit.models.find import find_adapter
+
+    try:
+        find_adapter(model, host)
+    except EditkitError:
+        return False
+    return find_spec("torch") is not None
 
 
 def apply_patch(record: Mapping[str, Any], patch: object) -> list[str]:

@@ -73,7 +73,10 @@ class Zeroshot:
         on_hub = self.options.path.startswith(PREFIX)
         root = Path(self.options.path).expanduser()
         if on_hub and self.options.profile == "uwm":
-            raise DataError(f"{self.options.path}: the sets of profile uwm are no hub data sets.", "Give a folder.")
+            raise DataError(
+                f"{self.options.path}: the sets of profile uwm are no hub data sets.",
+                "Add --profile clip-benchmark, or give a folder.",
+            )
         if on_hub and not self.options.sets:
             raise DataError(
                 f"{self.options.path} has {len(self.facts)} sets, some of many gigabytes.",
