@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import Ran
+from command_line import Ran, run
 from hub_server import Hub
 
 ABSENT = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
@@ -81,6 +81,25 @@ def visiting(hub: Hub | str, cache: Path, token: str | None = None) -> Iterator[
             return pool.submit(function, *args, **keywords).result()
 
         yield call
+
+
+@contextmanager
+def visitor(hub: Hub | str, cache: Path) -> Iterator[Callable[..., Ran]]:
+    """Yield what runs commands of editkit one by one in one new process: `run(*args, token=..., first=...)`.
+
+    Quick, since the libraries are imported once; but what the process learnt of a repository it does not ask again.
+    """
+    with visiting(hub, cache) as call:
+        yield lambda *args, **more: call(_ran, [str(arg) for arg in args], **more)
+
+
+def _ran(args: Sequence[str], token: str | None = None, first: str = "") -> Ran:
+    """Run a command as somebody, with code before it in which `patch` undoes afterwards what it changes."""
+    with pytest.MonkeyPatch.context() as patch:
+        if token is not None:
+            patch.setenv("HF_TOKEN", token)
+        exec(first, {"patch": patch})
+        return run(*args)
 
 
 def surroundings(hub: Hub | str, cache: Path, token: str | None = None) -> dict[str, str]:
