@@ -50,7 +50,7 @@ def on_the_hub(
 
     Args:
         hub: the hub, or any address in its place.
-        cache: a folder of the hub's cache, and, in `own`, editkit's; whoever passes it again finds what was downloaded.
+        cache: a folder for the hub's cache, beside which is editkit's; whoever passes it again finds what was downloaded.
         token: the visitor's; None: nobody is logged in.
         first: Python code to run before them; it can import what tests can.
         apart: a process each, forked from one with the libraries in it: none knows what another learnt of the hub.
@@ -111,7 +111,7 @@ def surroundings(hub: Hub | str, cache: Path, token: str | None = None) -> dict[
         "HF_HUB_CACHE": str(cache),
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_UPDATE_CHECK": "1",
-        "EDITKIT_CACHE_DIR": str(cache / "own"),
+        "EDITKIT_CACHE_DIR": f"{cache}-own",  # beside it: nothing is written into the hub's
         "NO_PROXY": "127.0.0.1",
         "PYTHONPATH": os.pathsep.join([env.get("PYTHONPATH", ""), str(Path(__file__).parent)]).strip(os.pathsep),
     }

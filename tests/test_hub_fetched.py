@@ -141,7 +141,7 @@ def test_what_cannot_be_edited_is_refused_before_any_weight(visit: Visit, source
 
 
 def test_the_table_in_the_docs_has_these_numbers(visit: Visit) -> None:
-    rows = [line.split("|")[1:-1] for line in DOCS.read_text().splitlines() if line.startswith("| `")]
+    rows = [line.split("|")[1:-1] for line in DOCS.read_text().splitlines() if line.startswith("| `")][1:]
     told = {cells[0].strip().strip("`"): [cell.strip() for cell in cells[1:]] for cells in rows}
     measured = {source: row_of(visit, source) for source in READ}
     assert told == measured, json.dumps(measured, indent=0)

@@ -13,14 +13,17 @@ from pathlib import Path
 import pytest
 from hub_faults import Fault
 from hub_server import Hub, serving
+from huggingface_hub import constants
 from on_the_hub import surroundings, visiting
 
-from editkit.files.hub import Repository, _bar
+from editkit.files.hub import MB, Repository, _bar
 from editkit.progress import Advance
 
-WEIGHTS = bytes(1000) * 5_500
-SIZE = 6
-"""Of the weights, in whole megabytes that a bar has: 5.5 MB are the sixth one's too."""
+PIECE = constants.DOWNLOAD_CHUNK_SIZE
+"""What the library tells of at once."""
+WEIGHTS = bytes(3 * PIECE + 500_000)
+SIZE = -(-len(WEIGHTS) // MB)
+"""Of the weights, in megabytes: of the last there is a half."""
 FETCH = """
 from pathlib import Path
 from editkit.cli.console import quiet_libraries
@@ -53,7 +56,7 @@ def fetching(hub: Hub, cache: Path) -> list[str]:
 
 
 def test_a_terminal_shows_how_far_it_is_how_fast_and_how_long_it_takes(hub: Hub, tmp_path: Path) -> None:
-    hub.repositories["model", "org/model"].faults = [Fault(rate=2_500_000, files="model.safetensors")]
+    hub.repositories["model", "org/model"].faults = [Fault(rate=PIECE, files="model.safetensors")]
     master, slave = pty.openpty()
     env = surroundings(hub, tmp_path / "cache") | {"COLUMNS": "120", "TERM": "xterm"}
     with subprocess.Popen(
@@ -62,10 +65,9 @@ def test_a_terminal_shows_how_far_it_is_how_fast_and_how_long_it_takes(hub: Hub,
         os.close(slave)
         shown = "".join(_read(master))
     assert process.returncode == 0, shown
-    assert "Downloading 6 MB of org/model: model.safetensors" in shown
+    assert f"Downloading {SIZE} MB of org/model: model.safetensors" in shown
     assert "downloading org/model, MB" in shown
-    parts = [shown.find(f"{done}/{SIZE}") for done in (0, 2, 4)]
-    assert all(part >= 0 for part in parts), shown
+    assert all(f"{done}/{SIZE}" in shown for done in (0, PIECE // MB, 2 * PIECE // MB)), shown
     assert "/s" in shown  # the rate
     assert "0:00:0" in shown  # the time left
 
@@ -84,7 +86,7 @@ def _read(terminal: int) -> Iterator[str]:
 def test_a_log_has_one_line(hub: Hub, tmp_path: Path) -> None:
     env = surroundings(hub, tmp_path / "cache")
     ran = subprocess.run(fetching(hub, tmp_path / "cache"), capture_output=True, text=True, check=True, env=env)
-    assert ran.stderr == "Downloading 6 MB of org/model: model.safetensors\n"
+    assert ran.stderr == f"Downloading {SIZE} MB of org/model: model.safetensors\n"
     assert ran.stdout == ""
 
 
@@ -106,8 +108,8 @@ def test_a_program_is_told_of_whole_megabytes(hub: Hub, tmp_path: Path) -> None:
     with visiting(hub, tmp_path / "cache") as call:
         stages = call(fetched, repository(hub, tmp_path / "cache"))
     assert stages == [
-        ("Downloading 6 MB of org/model: model.safetensors", 0, 0),
-        ("downloading org/model, MB", SIZE, len(WEIGHTS) // 1_000_000),
+        (f"Downloading {SIZE} MB of org/model: model.safetensors", 0, 0),
+        ("downloading org/model, MB", SIZE, len(WEIGHTS) // MB),
     ]
 
 

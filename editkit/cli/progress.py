@@ -26,6 +26,8 @@ def stage(what: str, total: int) -> Iterator[Advance]:
     """Show one stage of long work for as long as it runs; one of no steps is a note, and stays."""
     if not total:
         note(what)
+        yield lambda steps: None
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(what, total=total)

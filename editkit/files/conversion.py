@@ -60,7 +60,8 @@ def _kept(place: str, name: str, archives: Sequence[Path], others: Mapping[str, 
     except OutputError:
         if not folder.is_dir():  # else another process was quicker
             folder = Path(_temporary().name, place)
-            _write(folder, name, archives, others)
+            if not folder.is_dir():  # else it was converted before in this process
+                _write(folder, name, archives, others)
     return folder
 
 

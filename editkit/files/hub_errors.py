@@ -19,18 +19,19 @@ class Unreachable(ModelError):
         self.why = why or problem
 
 
-def refusal(error: Exception, name: str, revision: str = "") -> ModelError:
-    """Return the error to raise for whatever went wrong when the hub was asked for a model.
+def refusal(error: Exception, name: str, revision: str = "", *, what: str = "model") -> ModelError:
+    """Return the error to raise for whatever went wrong when the hub was asked for a model, or a data set.
 
     Args:
         name: the hub id.
         revision: what was asked for of it; empty: the main branch.
+        what: "model" or "data set".
     """
     from huggingface_hub import errors, get_token
 
     if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         error = error.__cause__  # why the hub was not asked
-    page = f"https://huggingface.co/{name}"
+    page = f"https://huggingface.co/{'' if what == 'model' else 'datasets/'}{name}"
     spelt = f"{name}@{revision}" if revision else name
     if isinstance(error, ModelError):
         return error
@@ -43,8 +44,8 @@ def refusal(error: Exception, name: str, revision: str = "") -> ModelError:
         )
     if isinstance(error, (errors.RepositoryNotFoundError, errors.HFValidationError)):
         return ModelError(
-            f"There is no folder {name} here and no such model on the hub.",
-            "Check the spelling; a private model needs `hf auth login`.",
+            f"There is no folder {name} here and no such {what} on the hub.",
+            f"Check the spelling; a private {what} needs `hf auth login`.",
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return ModelError(f"{name} has no revision '{revision}'.", f"See {page}/commits for those it has.")
