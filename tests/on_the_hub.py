@@ -50,7 +50,7 @@ def on_the_hub(
 
     Args:
         hub: the hub, or any address in its place.
-        cache: a folder for the hub's cache, beside which is editkit's; whoever passes it again finds what was downloaded.
+        cache: a folder for the hub's cache, with editkit's beside it; passed again, what was downloaded is there.
         token: the visitor's; None: nobody is logged in.
         first: Python code to run before them; it can import what tests can.
         apart: a process each, forked from one with the libraries in it: none knows what another learnt of the hub.

@@ -66,7 +66,7 @@ def _told(card: Path) -> dict[str, list[str]]:
 
     if not card.is_file():
         return {}
-    _, *parts = card.read_text(encoding="utf-8").split("---\n", 2)
+    _, *parts = card.read_text(encoding="utf-8", errors="replace").split("---\n", 2)
     try:
         content = yaml.safe_load(parts[0]) if len(parts) == 2 else {}
         configs = {one.get("config_name", "default"): one for one in (content or {}).get("configs", ())}
