@@ -31,6 +31,17 @@ def test_a_second_conversion_is_served_from_the_cache(tmp_path: Path) -> None:
     assert first.stat().st_mtime_ns == stamp
 
 
+def test_a_cache_that_cannot_be_written_costs_a_conversion_once_in_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "taken").write_text("a file, where the cache's folder would be")
+    monkeypatch.setenv("EDITKIT_CACHE_DIR", str(tmp_path / "taken"))
+    torch.save({"a": torch.full((2,), 7.0)}, tmp_path / "w.pt")
+    first = converted_file(tmp_path / "w.pt")
+    assert converted_file(tmp_path / "w.pt") == first
+    assert load_file(first)["a"].tolist() == [7, 7]
+
+
 def test_code_in_an_archive_is_never_run(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> tuple[object, tuple[str]]:

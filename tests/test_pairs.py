@@ -17,6 +17,7 @@ from pyarrow import parquet
 
 from editkit.data.options import PairsOptions
 from editkit.data.pairs import Pairs
+from editkit.data.readers import hub_table
 from editkit.data.readers.images import ImageBytes, open_rgb
 from editkit.data.tuples import Item, LeftOut, TupleSet
 from editkit.errors import DataError, InstallError
@@ -269,6 +270,13 @@ class FakeHub(ModuleType):
         return self.Data(self.rows)
 
 
+@pytest.fixture
+def no_parquet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data set of the hub that is stored in another form than Parquet files."""
+    monkeypatch.setattr(hub_table, "split_files", lambda name, split, where: [])
+
+
+@pytest.mark.usefixtures("no_parquet")
 def test_a_hugging_face_data_set_keeps_its_images_encoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_images(tmp_path, IMAGES)
     content = (tmp_path / "images" / "1.png").read_bytes()
@@ -280,6 +288,7 @@ def test_a_hugging_face_data_set_keeps_its_images_encoded(tmp_path: Path, monkey
     assert data.items[0].safe_image == ImageBytes(content, "hf:someone/pairs, row 1, safe_image")
 
 
+@pytest.mark.usefixtures("no_parquet")
 def test_what_the_hub_refuses_is_told_in_two_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", FakeHub([]))
     with pytest.raises(DataError, match="Unknown split test") as error:
@@ -288,6 +297,7 @@ def test_what_the_hub_refuses_is_told_in_two_lines(monkeypatch: pytest.MonkeyPat
     assert "has no rows" in refusal("hf:someone/pairs").problem
 
 
+@pytest.mark.usefixtures("no_parquet")
 def test_without_the_hub_library_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(InstallError, match="pip install datasets"):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import join
 
 from editkit.api.bars import shown_by
 from editkit.components.host import Host
 from editkit.components.load import default_host
 from editkit.models.find import find_weights
+from editkit.patch.base_commit import at_base_commit, moved
 from editkit.patch.patch import Applied, Patch
-from editkit.progress import Stage, silent
+from editkit.progress import Stage, silent, tell
 
 
 def apply(
@@ -42,9 +44,18 @@ def apply(
     """
     shown, loaded = shown_by(stage, progress=progress), _loaded(patch)
     found = find_weights(model, host or default_host(), loaded.changes, shown)
-    return loaded.apply(
-        found.checkpoint, output, allow_other_tensors=allow_other_tensors, stage=shown, beside=found.save_beside
-    )
+    named = patch if isinstance(patch, (str, Path)) else "PATCH"
+
+    def remedy(pinned: str) -> str:
+        return f"Use that commit: {join(('editkit', 'apply', str(named), pinned, '-o', str(output)))}"
+
+    with at_base_commit(loaded.record, str(model), found.commit, remedy):
+        applied = loaded.apply(
+            found.checkpoint, output, allow_other_tensors=allow_other_tensors, stage=shown, beside=found.save_beside
+        )
+    if other := moved(loaded.record, str(model), found.commit):
+        tell(shown, other.note)
+    return applied
 
 
 def revert(

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from editkit.cli import next_step
-from editkit.cli.console import emit_json, note, write_line
+from editkit.cli.console import emit_json, note, quiet_libraries, write_line
 from editkit.cli.flags import Json, path
 from editkit.cli.session import Session
+from editkit.patch.record_file import read_record
 
 if TYPE_CHECKING:
     from editkit.patch.patch import Applied
@@ -25,7 +26,7 @@ PatchFolder = Annotated[
 Model = Annotated[
     str,
     typer.Argument(
-        help="A model folder, a .safetensors file, or a hub id org/name[@revision].",
+        help="Whatever `edit --model` takes (a folder, a hub id org/name[@revision]), or a file of weights.",
         metavar="MODEL",
         show_default=False,
     ),
@@ -51,11 +52,14 @@ def apply(
     import editkit
     from editkit.api.bars import stage
 
-    session, loaded = Session.of(ctx), editkit.Patch.load(patch)
+    session = Session.of(ctx)
+    quiet_libraries()
     applied = editkit.apply(
-        loaded, model, output, allow_other_tensors=allow_other_tensors, host=session.host, stage=stage
+        patch, model, output, allow_other_tensors=allow_other_tensors, host=session.host, stage=stage
     )
-    measured = next_step.evaluate_patches([loaded.record], [patch], session.host, model=model)
+    measured = next_step.evaluate_patches([read_record(patch)], [patch], session.host, model=model)
+    if not next_step.can_be_evaluated(model, session.host):
+        measured = None
     back = next_step.Step(["revert", str(patch), str(output), "-o", f"{output}-reverted"])
     _report(f"Applied {patch} to {model}", applied, session, [*([measured] if measured else []), back], as_json=json)
 
@@ -73,6 +77,7 @@ def revert(
     from editkit.api.bars import stage
 
     session = Session.of(ctx)
+    quiet_libraries()
     applied = editkit.revert(
         patch, model, output, allow_other_tensors=allow_other_tensors, host=session.host, stage=stage
     )

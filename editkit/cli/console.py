@@ -50,6 +50,9 @@ def quiet_libraries() -> None:
     logging.getLogger("transformers").setLevel(logging.ERROR)
     logging.getLogger("open_clip").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning)
+    from editkit.cli.hub_waits import tell_waits  # which prints by this module
+
+    tell_waits()
 
 
 def write_line(text: str | Text = "", style: str = "") -> None:

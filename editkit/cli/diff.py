@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from editkit.cli.console import emit_json, write_line
+from editkit.cli.console import emit_json, quiet_libraries, write_line
 from editkit.cli.flags import Json
 from editkit.cli.session import Session
 
@@ -22,7 +22,9 @@ def diff(
     ctx: typer.Context,
     model_a: Annotated[
         str,
-        typer.Argument(help="A model folder, a .safetensors file or a hub id.", metavar="MODEL_A", show_default=False),
+        typer.Argument(
+            help="Whatever `edit --model` takes, or a file of weights.", metavar="MODEL_A", show_default=False
+        ),
     ],
     model_b: Annotated[
         str, typer.Argument(help="The model to compare it with.", metavar="MODEL_B", show_default=False)
@@ -33,6 +35,7 @@ def diff(
     import editkit
     from editkit.api.bars import stage
 
+    quiet_libraries()
     found = editkit.diff(model_a, model_b, host=Session.of(ctx).host, stage=stage)
     if json:
         entries = [

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,17 @@ def evaluate_patches(
     return Step(
         ["eval", "safeground", *chosen, *named, *(str(w) for patch in patches for w in ("--patch", patch))], lacking
     )
+
+
+def can_be_evaluated(model: str, host: Host) -> bool:
+    """Whether `eval` takes a model that `apply` took: a family must be known for it, and torch be there to run it."""
+    from editkit.models.find import find_adapter
+
+    try:
+        find_adapter(model, host)
+    except EditkitError:
+        return False
+    return find_spec("torch") is not None
 
 
 def apply_patch(record: Record, patch: object) -> Step:

@@ -54,7 +54,7 @@ class Pairs:
     def _read(self, split: str) -> tuple[Table, str]:
         path, file_split = for_split(self.options.path, split)
         if path.startswith(PREFIX):
-            return read_hub(path.removeprefix(PREFIX), split), split
+            return read_hub(path.removeprefix(PREFIX), split, COLUMNS), split
         return read_table(Path(path), COLUMNS), file_split
 
 

@@ -31,8 +31,11 @@ def describe_run(
         identity: of the base model's tensors.
         options: of the evaluation.
     """
+    model = ModelFacts(source=recipe.model, family=files.family, identity=identity)
+    if files.commit:
+        model["commit"] = files.commit
     return RunFacts(
-        model=ModelFacts(source=recipe.model, family=files.family, identity=identity),
+        model=model,
         patches=[
             PatchFacts(
                 patch=str(folder),

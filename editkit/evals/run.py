@@ -17,7 +17,7 @@ from editkit.evals.run_classes import measure_classes
 from editkit.evals.run_sets import run_benchmark
 from editkit.evals.run_slices import measure_slices
 from editkit.evals.run_with_others import measure_with_others
-from editkit.evals.subjects import evaluated_variants, evaluation_recipe, open_subject
+from editkit.evals.subjects import evaluated_variants, evaluation_recipe, notes_on_commits, open_subject
 from editkit.models.compute import require_compute
 from editkit.models.find import with_weights
 from editkit.models.joint_space import require_joint_space
@@ -60,6 +60,7 @@ def run_evaluation(asked: Request, host: Host, stage: Stage = silent) -> Evaluat
         host=host,
         output=asked.output,
         runs=asked.runs,
+        notes=notes_on_commits(loaded, files),
         stage=stage,
     )
     if spec.form == "model":

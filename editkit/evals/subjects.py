@@ -16,6 +16,7 @@ from editkit.evals.encoder import Encoder
 from editkit.files.outputs import first_free
 from editkit.models.find import open_model
 from editkit.models.variants import Variant
+from editkit.patch.base_commit import at_base_commit, moved
 from editkit.patch.patch import Patch
 from editkit.patch.record_file import part_of
 from editkit.progress import Stage
@@ -88,7 +89,8 @@ def evaluated_variants(
     """
     variants = [Variant("base", {})]
     for path, patch in patches:
-        patch.require_base(files.checkpoint, called=path)
+        with at_base_commit(patch.record, files.source, files.commit, "Add --model {} to the same command.".format):
+            patch.require_base(files.checkpoint, called=path)
         name = path.resolve().name
         taken = {variant.name for variant in variants}
         variants.append(Variant(first_free(name, taken.__contains__), patch.changes, patch=str(path)))
@@ -101,6 +103,12 @@ def evaluated_variants(
             label = f"{control.name} ({edit.name})" if len(patches) > 1 else control.name
             controls.append(replace(control, name=label))
     return variants + controls
+
+
+def notes_on_commits(patches: LoadedPatches, files: ModelFiles) -> list[str]:
+    """Say of which patches the model's branch has moved on, to a commit with the same weights."""
+    found = (moved(patch.record, files.source, files.commit) for _, patch in patches)
+    return list(dict.fromkeys(one.note for one in found if one is not None))
 
 
 def parts_of(variants: Sequence[Variant], encoder: Encoder) -> list[Variant]:

@@ -73,7 +73,8 @@ def _kept(
     except OutputError:
         if not folder.is_dir():  # else another process was quicker
             folder = Path(_temporary().name, place)
-            _write(folder, name, archives, others, renamed)
+            if not folder.is_dir():  # else it was converted before in this process
+                _write(folder, name, archives, others, renamed)
     return folder
 
 

@@ -23,6 +23,8 @@ SMALL = (".json", ".txt", ".model", ".jinja", ".md", ".yaml", ".yml", ".gitattri
 SMALL_SIZE = 64 << 20
 """A larger file is none of them; the largest published tokenizer.json has 35 MB."""
 MB = 1_000_000
+PARTIAL = 206
+"""The status of an answer that is the part of a file that was asked for."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,17 @@ class Repository:
         from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
 
         url = hf_hub_url(self.name, path, revision=self.commit)
+        headers = {**build_hf_headers(), "Range": f"bytes={start}-{stop - 1}"}
         try:
-            answer = get_session().get(url, headers={**build_hf_headers(), "Range": f"bytes={start}-{stop - 1}"})
-            hf_raise_for_status(answer)
-            content = bytes(answer.content)
+            with get_session().stream("GET", url, headers=headers) as answer:
+                hf_raise_for_status(answer)
+                # else the whole file comes, of which nothing is read
+                content = bytes(answer.read()) if answer.status_code == PARTIAL else b""
         except Exception as error:  # whatever the network raises
             raise refusal(error, self.name, self.revision) from error
         if len(content) != stop - start:
             raise ModelError(
-                f"The hub sent {len(content):,} bytes of {path} of {self.name} where {stop - start:,} were asked for.",
+                f"The hub did not send the {stop - start:,} bytes of {path} of {self.name} that were asked for.",
                 "Try again; a proxy that ignores ranges has to be bypassed (NO_PROXY).",
             )
         return content
@@ -86,10 +90,9 @@ class Repository:
         size = -(-sum(self.sizes.get(path, 0) for path in missing) // MB)
         tell(stage, f"Downloading {size:,} MB of {self.name}: {', '.join(missing)}")
         with stage(f"downloading {self.name}, MB", max(1, size)) as advance:
-            bar = _bar(advance)
             for path in missing:
                 try:
-                    hf_hub_download(self.name, path, revision=self.commit, tqdm_class=bar)
+                    hf_hub_download(self.name, path, revision=self.commit, tqdm_class=_bar(advance))
                 except Exception as error:  # whatever the network raises
                     raise broken_off(error, self.name, self.revision, path) from error
 
@@ -106,13 +109,10 @@ def open_repository(name: str, revision: str = "", inside: str = "") -> Reposito
     Raises:
         ModelError: no such model or revision; gated; the hub cannot be reached and the cache has not got it.
     """
-    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub import constants
 
     try:
-        info = HfApi().model_info(name, revision=revision or None, files_metadata=True)
-        sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or ()}
-        small = [glob.escape(path) for path, size in sizes.items() if _is_small(path, size, inside)]
-        folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=small or ["config.json"]))
+        folder, sizes = _small_files(name, revision, inside)
     except Exception as error:  # whatever the network raises
         refused = refusal(error, name, revision)
         known = cached(name, revision)
@@ -123,6 +123,26 @@ def open_repository(name: str, revision: str = "", inside: str = "") -> Reposito
     return Repository(name, revision, folder.name, folder, sizes)
 
 
+def _small_files(name: str, revision: str, inside: str) -> tuple[Path, dict[str, int]]:
+    """Fetch a repository's small files; return their folder in the cache, and the sizes of all its files."""
+    from huggingface_hub import HfApi, snapshot_download
+
+    for _ in range(2):
+        info = HfApi().model_info(name, revision=revision or None, files_metadata=True)
+        sizes = {file.rfilename: int(file.size or 0) for file in info.siblings or ()}
+        small = [path for path, size in sizes.items() if _is_small(path, size, inside)] or ["config.json"]
+        patterns, bar = [glob.escape(path) for path in small], _bar(_hidden)
+        try:
+            folder = snapshot_download(name, revision=revision or None, allow_patterns=patterns, tqdm_class=bar)
+        except Exception as error:  # whatever the network raises; a part of them is no model
+            raise broken_off(error, name, revision, "configuration and processing") from error
+        if Path(folder).name == info.sha:
+            return Path(folder), sizes
+    raise ModelError(  # twice somebody pushed between the two calls
+        f"{name} is being changed on the hub while it is opened.", "Try again, or name a commit: org/name@COMMIT"
+    )
+
+
 def cached(name: str, revision: str = "") -> Path | None:
     """Return the folder of a repository in the hub's cache, without asking the hub; None where it is not there."""
     from huggingface_hub import constants
@@ -130,6 +150,8 @@ def cached(name: str, revision: str = "") -> Path | None:
 
     place = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model")
     commit = revision or constants.DEFAULT_REVISION
+    if ".." in commit:  # no git revision, but a way out of the folder
+        return None
     with suppress(OSError):
         commit = (place / "refs" / commit).read_text(encoding="utf-8").strip()
     folder = place / "snapshots" / commit
@@ -164,14 +186,23 @@ def _is_small(path: str, size: int, inside: str) -> bool:
     return at_the_top and place.name.endswith(SMALL) and size <= SMALL_SIZE and not is_weights(place.name)
 
 
+def _hidden(megabytes: int) -> None:
+    """Show nothing of what takes no time."""
+
+
 def _bar(advance: Callable[[int], None]) -> Any:
-    """Return a class that stands for tqdm in a download and tells `advance` of every whole megabyte."""
+    """Return a class that stands for tqdm in the download of one file and tells `advance` of every whole megabyte.
+
+    The library may show a file by two bars, of what was received and of what is on the disk: the one ahead counts.
+    """
     from tqdm import tqdm  # type: ignore[import-untyped]
+
+    told = 0
 
     class Megabytes(tqdm):  # type: ignore[misc]
         def __init__(self, *given: Any, **options: Any) -> None:
             super().__init__(*given, **{**options, "disable": True})
-            self.told, self.seen = 0, int(options.get("initial") or 0)
+            self.seen = int(options.get("initial") or 0)
             self._tell()
 
         def update(self, n: float | None = 1) -> bool | None:
@@ -180,8 +211,10 @@ def _bar(advance: Callable[[int], None]) -> Any:
             return None
 
         def _tell(self) -> None:
-            if (whole := self.seen // MB) > self.told:
-                advance(whole - self.told)
-                self.told = whole
+            nonlocal told
+            whole = (min(self.seen, self.total) if self.total else self.seen) // MB
+            if whole > told:
+                advance(whole - told)
+                told = whole
 
     return Megabytes

@@ -7,7 +7,8 @@ import os
 
 from editkit.errors import ModelError
 
-RETRY = "Run the same command again: what has arrived is kept, and the rest is fetched."
+RETRY = "Run the same command again: the files that have arrived are kept, and the rest is fetched."
+NOT_ASKED = "the hub could not be asked: "
 
 
 class Unreachable(ModelError):
@@ -18,16 +19,19 @@ class Unreachable(ModelError):
         self.why = why or problem
 
 
-def refusal(error: Exception, name: str, revision: str = "") -> ModelError:
-    """Return the error to raise for whatever went wrong when the hub was asked for a model.
+def refusal(error: Exception, name: str, revision: str = "", *, what: str = "model") -> ModelError:
+    """Return the error to raise for whatever went wrong when the hub was asked for a model, or a data set.
 
     Args:
         name: the hub id.
         revision: what was asked for of it; empty: the main branch.
+        what: "model" or "data set".
     """
     from huggingface_hub import errors, get_token
 
-    page = f"https://huggingface.co/{name}"
+    if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # why the hub was not asked
+    page = f"https://huggingface.co/{'' if what == 'model' else 'datasets/'}{name}"
     spelt = f"{name}@{revision}" if revision else name
     if isinstance(error, ModelError):
         return error
@@ -40,8 +44,8 @@ def refusal(error: Exception, name: str, revision: str = "") -> ModelError:
         )
     if isinstance(error, (errors.RepositoryNotFoundError, errors.HFValidationError)):
         return ModelError(
-            f"There is no folder {name} here and no such model on the hub.",
-            "Check the spelling; a private model needs `hf auth login`.",
+            f"There is no folder {name} here and no such {what} on the hub.",
+            f"Check the spelling; a private {what} needs `hf auth login`.",
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return ModelError(f"{name} has no revision '{revision}'.", f"See {page}/commits for those it has.")
@@ -66,7 +70,7 @@ def broken_off(error: Exception, name: str, revision: str, path: str) -> ModelEr
     refused = refusal(error, name, revision)
     if not isinstance(refused, Unreachable):
         return refused
-    return ModelError(f"The download of {path} of {name} broke off: {refused.why}.", RETRY)
+    return ModelError(f"The download of {path} of {name} broke off: {refused.why.removeprefix(NOT_ASKED)}.", RETRY)
 
 
 def _answered(error: Exception, name: str) -> ModelError:
@@ -92,17 +96,30 @@ def _answered(error: Exception, name: str) -> ModelError:
             f"The hub refuses access to {name} (it answered {status}).",
             "Check your token: `hf auth whoami`, `hf auth login`.",
         )
-    return _unreached(error, name)
+    said = answer.headers.get("X-Error-Message", "")
+    return Unreachable(
+        f"The hub answered {status} when asked for {name}{f': {said}' if said else ''}.",
+        _other_place(),
+        f"the hub answered {status}",
+    )
 
 
 def _unreached(error: Exception, name: str) -> Unreachable:
     """Return the error for no answer, or for one that is not the hub's."""
+    from huggingface_hub import constants
+
     why = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-    remedy = "Go online, or give the path of a model folder."
-    if endpoint := os.environ.get("HF_ENDPOINT"):
-        remedy = f"Check HF_ENDPOINT ({endpoint}) and that it can be reached, or give the path of a model folder."
+    if isinstance(error, (ValueError, KeyError)) and not isinstance(error, OSError):  # a page, or another's JSON
+        why = f"what answers at {constants.ENDPOINT} is no model hub"
     return Unreachable(
         f"There is no folder {name} here, and the hub could not be asked for it: {why}.",
-        remedy,
-        f"the hub could not be asked: {why}",
+        _other_place(),
+        f"{NOT_ASKED}{why}",
     )
+
+
+def _other_place() -> str:
+    """Say what to do where the hub itself is the trouble."""
+    if endpoint := os.environ.get("HF_ENDPOINT"):
+        return f"Check HF_ENDPOINT ({endpoint}) and that it can be reached, or give the path of a model folder."
+    return "Go online, or give the path of a model folder."

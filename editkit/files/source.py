@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from editkit.errors import ModelError
 from editkit.files.hub import Repository, open_repository
@@ -14,9 +16,12 @@ from editkit.progress import Stage
 
 _NAME = r"[A-Za-z0-9][\w.-]*"
 _ID = re.compile(rf"(?P<name>{_NAME}/{_NAME})(?P<inside>(/{_NAME})*)(@(?P<revision>[\w./-]+))?")
-_URL = re.compile(rf"(https?://[^/]+/)?(?P<name>{_NAME}/{_NAME})(/(?P<kind>tree|blob|resolve)/(?P<rest>.+?))?/?")
-HUB_PREFIXES = ("hf-hub:", "hf_hub:", "https://huggingface.co/", "https://hf.co/")
+_PAGE = re.compile(rf"(?P<name>{_NAME}/{_NAME})(/(?P<kind>tree|blob|resolve|raw|commit)/(?P<rest>[^?#]+?))?/?([?#].*)?")
+_HOSTS = ("https://huggingface.co/", "https://hf.co/", "huggingface.co/", "hf.co/")
+HUB_PREFIXES = ("hf-hub:", "hf_hub:", *_HOSTS)
 """What other libraries, and browsers, write before a hub id."""
+_NO_MODELS = ("datasets", "spaces")
+"""What else has pages on the hub; no owner of models is called so."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +125,15 @@ class ModelFolder:
 
 def hub_id(source: str) -> HubId | None:
     """Return the hub id that a source spells, as editkit, another library or a browser writes it; None: it is none."""
-    spelt = next((prefix for prefix in HUB_PREFIXES if source.startswith(prefix)), "")
-    rest = source.removeprefix(spelt)
-    if "://" in spelt and (found := _URL.fullmatch(rest)) and found["kind"]:
-        revision, _, path = found["rest"].partition("/")
-        return HubId(found["name"], path if found["kind"] == "tree" else "", revision)
-    if found := _ID.fullmatch(rest.rstrip("/") if spelt else rest):
+    prefix = next((prefix for prefix in HUB_PREFIXES if source.startswith(prefix)), "")
+    rest = source.removeprefix(prefix)
+    if rest.startswith(tuple(f"{kind}/" for kind in _NO_MODELS)):
+        return None
+    if prefix in _HOSTS and (found := _PAGE.fullmatch(rest)):
+        revision, _, path = (found["rest"] or "").partition("/")
+        inside = path if found["kind"] == "tree" else posixpath.dirname(path)
+        return HubId(found["name"], inside, unquote(revision))
+    if found := _ID.fullmatch(rest.rstrip("/")):
         return HubId(found["name"], (found["inside"] or "").lstrip("/"), found["revision"] or "")
     return None
 
@@ -147,10 +155,22 @@ def model_folder(source: str | Path) -> ModelFolder:
         return ModelFolder(named, path)
     wanted = hub_id(named)
     if wanted is None:
-        raise ModelError(
-            f"There is no model folder {named}.", "Give a folder, a hub id org/name, or open_clip:NAME/TAG."
-        )
+        raise _no_model(named)
     return _of_hub(named, wanted)
+
+
+def _no_model(named: str) -> ModelError:
+    """Return the error for what is neither a path nor a hub id, with what to write instead."""
+    name = re.sub(rf"^({'|'.join(map(re.escape, HUB_PREFIXES))})", "", named)
+    if name.startswith("datasets/"):
+        data = "/".join(name.split("/")[1:3])
+        return ModelError(f"{named} is a data set, and no model.", f"Give it as --data pairs:hf:{data}")
+    if "://" in named:
+        return ModelError(
+            f"{named} is the address of no model on huggingface.co.",
+            "Write org/name; another hub than huggingface.co is named by the variable HF_ENDPOINT.",
+        )
+    return ModelError(f"There is no model folder {named}.", "Give a folder, a hub id org/name, or open_clip:NAME/TAG.")
 
 
 def _of_hub(source: str, wanted: HubId) -> ModelFolder:

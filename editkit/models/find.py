@@ -71,6 +71,8 @@ class Found:
 
     checkpoint: Checkpoint
     save_beside: Callable[[Path], None] | None = None
+    commit: str = ""
+    """Of the hub; empty: they are the user's own."""
 
 
 def find_weights(source: str | Path, host: Host, holding: Collection[str] = (), stage: Stage = silent) -> Found:
@@ -94,7 +96,8 @@ def find_weights(source: str | Path, host: Host, holding: Collection[str] = (), 
     first = None
     with suppress(ModelError):  # a family that no adapter knows has weights too
         first = find_adapter(name, host).weights
-    return Found(open_any_weights(source, holding, first).here(stage))
+    found = open_any_weights(source, holding, first).here(stage)
+    return Found(found, commit="" if Path(name).expanduser().exists() else model_folder(name).commit)
 
 
 def _by_adapter(name: str, host: Host, stage: Stage) -> Found:
@@ -105,7 +108,7 @@ def _by_adapter(name: str, host: Host, stage: Stage) -> Found:
         if "@" not in name:
             raise
         return Found(Checkpoint.open(name.partition("@")[2]))
-    return Found(files.checkpoint, partial(adapter.save_beside, files))
+    return Found(files.checkpoint, partial(adapter.save_beside, files), files.commit)
 
 
 def _has_prefix(source: str, prefix: str) -> bool:
@@ -115,7 +118,7 @@ def _has_prefix(source: str, prefix: str) -> bool:
 def _refuse_unknown_prefix(source: str, adapters: Sequence[AdapterSpec]) -> None:
     """Raise ModelError for NAME:... that is no path: the plugin is missing, or its prefix misspelt."""
     prefix, colon, _ = source.partition(":")
-    if source.startswith(HUB_PREFIXES) or Path(source).expanduser().exists():
+    if source.startswith(HUB_PREFIXES) or "://" in source or Path(source).expanduser().exists():
         return
     if colon and re.fullmatch(r"[A-Za-z][\w-]+", prefix):
         known = sorted(prefix for spec in adapters for prefix in spec.prefixes)

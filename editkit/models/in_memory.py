@@ -23,7 +23,6 @@ from editkit.components.site import Tower, towers_of
 from editkit.data.readers.deep_grey import to_rgb
 from editkit.data.readers.images import open_rgb
 from editkit.errors import DataError, ModelError, PatchError
-from editkit.files.checkpoint import Checkpoint
 from editkit.files.paths import user_path
 from editkit.models.compute import Compute, resolve_device
 from editkit.models.find import open_model
@@ -31,6 +30,7 @@ from editkit.models.joint_space import why_no_joint_space
 from editkit.models.load import load_model
 from editkit.models.memory import Batches
 from editkit.models.variants import Variant, applied
+from editkit.patch.base_commit import at_base_commit
 from editkit.patch.patch import Change, Patch
 from editkit.progress import silent
 
@@ -170,7 +170,7 @@ def load(
             f"Towers {', '.join(wanted) or 'none'} were asked for; {files.source} has: {', '.join(present)}.",
             "Leave out `towers` to load all of them.",
         )
-    changes = _changes(patches, files.checkpoint)
+    changes = _changes(patches, files)
     place = resolve_device(compute.device)
     loaded = load_model(adapter, files, wanted, device=place, dtype=compute.dtype, stage=silent)
     left = [tower for tower in present if tower not in wanted]
@@ -183,7 +183,7 @@ def _rgb(image: Image.Image | str | Path) -> Image.Image:
     return to_rgb(image, "in memory") if isinstance(image, Image.Image) else open_rgb(user_path(image))
 
 
-def _changes(patches: Sequence[str | Path | Patch], checkpoint: Checkpoint) -> dict[str, Change]:
+def _changes(patches: Sequence[str | Path | Patch], files: ModelFiles) -> dict[str, Change]:
     """Return what patches change, all of them together.
 
     Raises:
@@ -192,7 +192,8 @@ def _changes(patches: Sequence[str | Path | Patch], checkpoint: Checkpoint) -> d
     changes: dict[str, Change] = {}
     for given in patches:
         patch = given if isinstance(given, Patch) else Patch.load(given)
-        patch.require_base(checkpoint, called="" if isinstance(given, Patch) else given)
+        with at_base_commit(patch.record, files.source, files.commit, "Load the model '{}'.".format):
+            patch.require_base(files.checkpoint, called="" if isinstance(given, Patch) else given)
         if twice := sorted(changes.keys() & patch.changes.keys()):
             raise PatchError(
                 f"Two of the patches change tensor {twice[0]}, each from what the base holds.",

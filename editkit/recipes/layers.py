@@ -6,6 +6,7 @@ so that every resolved value remembers where it came from.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,8 @@ Layer = Mapping[str, Any]
 JUDGE = "judge"
 """What the options of judges begin with, which are no part of a recipe but are set beside it: `judge.LABEL.OPTION`."""
 
+HUB_PAGE = re.compile(r"(hf-hub:|hf_hub:|(https?://)?(huggingface|hf)\.co/)datasets/|hf-hub:|hf_hub:")
+"""What may stand before the name of a data set of the hub, as a browser or another library writes it."""
 DEFAULTS: Layer = {
     "model": "demo",
     "data.name": "demo",
@@ -144,10 +147,19 @@ def given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def data_layer(text: str | None) -> dict[str, Any]:
-    """Read NAME, NAME:PATH, or the path of a table, whose suffix says that it is one."""
+    """Read NAME, NAME:PATH, or the path of a table, whose suffix says that it is one.
+
+    Raises:
+        RecipeError: a data set of the hub is named, and not what it holds.
+    """
     if text is None:
         return {}
-    name, colon, path = text.partition(":")
+    name, colon, path = HUB_PAGE.sub("hf:", text).partition(":")
+    if name == "hf":
+        raise RecipeError(
+            f"{text} is named as a data set of the hub, and not what it holds.",
+            f"Write pairs:hf:{path} for safe and unsafe counterparts, zeroshot:hf:OWNER for CLIP Benchmark's sets.",
+        )
     if not colon and Path(text).suffix in (".jsonl", ".csv", ".parquet"):
         return {"data.name": "pairs", "data.path": text}
     if isinstance(text, Written):

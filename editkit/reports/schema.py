@@ -188,6 +188,8 @@ class ModelFacts(TypedDict):
     family: str
     identity: str
     """sha256 over all its tensors."""
+    commit: NotRequired[str]
+    """Of the hub, where the model is the hub's."""
 
 
 @with_config(FORM)

@@ -1,28 +1,41 @@
-"""Hugging Face data sets, read as tables; needs the optional library `datasets`."""
+"""Hugging Face data sets, read as tables: Parquet files as they are, other forms by the optional library `datasets`."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 
-from editkit.data.readers.tables import Table
+from editkit.data.readers.tables import Table, read_table
 from editkit.errors import DataError, InstallError, one_line
+from editkit.files.hub_data import split_files
 
 PREFIX = "hf:"
 
 
-def read_hub(name: str, split: str) -> Table:
-    """Load one split of a Hugging Face data set; images stay the encoded bytes that they are stored as.
+def read_hub(name: str, split: str, wanted: Collection[str]) -> Table:
+    """Read one split of a Hugging Face data set; images stay the encoded bytes that they are stored as.
+
+    Args:
+        wanted: columns to read; all are listed in `columns`.
 
     Raises:
-        InstallError: the library `datasets` is not installed.
+        InstallError: it is not stored in Parquet files, and the library `datasets` is not installed.
         DataError: the data set or the split cannot be loaded, or has no rows.
     """
+    if files := split_files(name, split, where="a table: --data pairs:FILE"):
+        parts = [read_table(file, wanted) for file in files]
+        return Table(f"{PREFIX}{name}", Path(), parts[0].columns, tuple(row for part in parts for row in part.rows))
+    return _by_library(name, split)
+
+
+def _by_library(name: str, split: str) -> Table:
     try:
         datasets = import_module("datasets")
     except ImportError as error:
         raise InstallError(
-            f"{PREFIX}{name} needs the library 'datasets', which is not installed.", "Run `pip install datasets`."
+            f"{PREFIX}{name} has no Parquet files of a split '{split}'; other forms need the library 'datasets'.",
+            "Run `pip install datasets`.",
         ) from error
     try:
         data = datasets.load_dataset(name, split=split)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from editkit.errors import DataError, one_line
+from editkit.files.hub_data import fetch_data
 
 WANTED = ("classnames.txt", "zeroshot_classification_templates.txt", "test/*")
 
@@ -15,13 +15,4 @@ def download(owner: str, name: str) -> Path:
     Raises:
         DataError: no such data set, or no way to reach the hub.
     """
-    from huggingface_hub import snapshot_download
-
-    try:
-        snapshot = Path(snapshot_download(f"{owner}/{name}", repo_type="dataset", allow_patterns=list(WANTED)))
-    except Exception as error:  # whatever the network raises
-        raise DataError(
-            f"The data set {owner}/{name} cannot be had from the hub: {one_line(error).rstrip('.')}.",
-            "Check the name, go online, or give a folder: --data zeroshot:DIR",
-        ) from error
-    return snapshot
+    return fetch_data(f"{owner}/{name}", WANTED, where="a folder: --data zeroshot:DIR")

@@ -75,7 +75,10 @@ class Zeroshot:
         place = str(self.options.path)
         on_hub, root = place.startswith(PREFIX), Path(place)
         if on_hub and self.options.profile == "uwm":
-            raise DataError(f"{place}: the sets of profile uwm are no hub data sets.", "Give a folder.")
+            raise DataError(
+                f"{place}: the sets of profile uwm are no hub data sets.",
+                "Add --profile clip-benchmark, or give a folder.",
+            )
         if on_hub and not self.options.sets:
             raise DataError(
                 f"{place} has {len(self.facts)} sets, some of many gigabytes.",
