@@ -19,7 +19,8 @@ from editkit.components.protocols import ModelFiles
 from editkit.components.site import Site
 from editkit.components.specs import AdapterSpec
 from editkit.testing import ContractError, check_adapter
-from editkit_clip.transformers_format import LoadedClip, TransformersClip
+from editkit_clip.transformers_format import TransformersClip
+from editkit_clip.transformers_model import LoadedClip
 
 OUT = "text:attn.out[0]"
 POSITIONS = "text_model.embeddings.position_embedding"
