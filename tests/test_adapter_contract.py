@@ -141,13 +141,7 @@ class NoSuchTarget(TransformersClip):
 
 
 class Loads(TransformersClip):
-    """Loads `loaded` in place of the adapter's model."""
-
-    loaded: type[LoadedClip]
-
-    def load(self, files: ModelFiles, *, device: str, dtype: str, towers: Sequence[Any]) -> LoadedClip:
-        held = super().load(files, device=device, dtype=dtype, towers=towers)
-        return self.loaded(held.module, held._tokenizer, held._processor, towers)
+    """Loads its own `loaded`."""
 
 
 class Unnormalised(Loads):
@@ -185,8 +179,8 @@ class LoneTowerDiffers(Loads):
 
 class ClaimsBothTowers(Loads):
     class loaded(LoadedClip):
-        def __init__(self, module: Any, tokenizer: Any, processor: Any, towers: Any) -> None:
-            super().__init__(module, tokenizer, processor, ("text", "vision"))
+        def __init__(self, module: Any, tokenizer: Any, processor: Any, towers: Any, bases: Any) -> None:
+            super().__init__(module, tokenizer, processor, ("text", "vision"), bases)
 
 
 class ChangesWhenRun(Loads):

@@ -1,4 +1,4 @@
-"""One tower of a CLIP without the other: Stable Diffusion's text encoders, IP-Adapter's image encoder, LLaVA's tower."""
+"""One tower of a CLIP without the other: Stable Diffusion's text encoders, IP-Adapter's image encoder, LLaVA's own."""
 
 from __future__ import annotations
 
