@@ -80,7 +80,8 @@ class Published:
     videos: str = ""
     shown: Mapping[str, Any] = field(default_factory=dict)
     """What the image processor is told so that it makes the whole image alone."""
-    soft: str = "<image>"
+    named_tokens: Mapping[str, str] = field(default_factory=dict)
+    """Tokens that the tokenizer knows by a name."""
 
 
 CLIP_TOKENS = {"patch_size": PATCH, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
@@ -206,7 +207,11 @@ PUBLISHED: Mapping[str, Published] = {
         {**SQUARE, "image_seq_length": 4, "do_pan_and_scan": None},
         "Gemma3Processor",
         {"image_seq_length": 4},
-        soft="<image_soft_token>",
+        named_tokens={
+            "image_token": "<image_soft_token>",
+            "boi_token": "<start_of_image>",
+            "eoi_token": "<end_of_image>",
+        },
     ),
     "HuggingFaceTB/SmolVLM-Instruct": Published(
         "Idefics3ForConditionalGeneration",
@@ -242,6 +247,12 @@ def tiny_vlm(folder: Path, name: str, *, published: bool = True, processor: bool
     one = PUBLISHED[name]
     kind = getattr(transformers, one.architecture)
     model = perturbed(kind, kind.config_class.from_dict(json.loads(json.dumps(one.config))))
+    with torch.no_grad():  # captions are of words, and of what the image shows
+        said = model.get_output_embeddings().weight
+        said[: len(SPECIAL)] *= 0.01
+        said[len(SPECIAL) + len(WORDS) :] *= 0.01
+        for key, parameter in model.named_parameters():
+            parameter *= 5 if "projector" in key or "connector" in key else 1
     model.generation_config = transformers.GenerationConfig(**ENDS)
     model.save_pretrained(folder)
     if not published:
@@ -257,13 +268,13 @@ def tiny_vlm(folder: Path, name: str, *, published: bool = True, processor: bool
     images = getattr(transformers, one.images)(**one.image_settings)
     images.save_pretrained(folder)
     if processor:
-        parts = {"image_processor": images, "tokenizer": _tokenizer()}
+        parts = {"image_processor": images, "tokenizer": _tokenizer(one.named_tokens)}
         if one.videos:
             parts["video_processor"] = getattr(transformers, one.videos)()
         getattr(transformers, one.processor)(**parts, **one.settings).save_pretrained(folder)
         images.save_pretrained(folder)
     else:
-        _tokenizer().save_pretrained(folder)
+        _tokenizer(one.named_tokens).save_pretrained(folder)
     return folder
 
 
@@ -318,7 +329,7 @@ def _published(key: str) -> str:
     return key
 
 
-def _tokenizer() -> Any:
+def _tokenizer(named: Mapping[str, str]) -> Any:
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.normalizers import Lowercase
@@ -337,10 +348,13 @@ def _tokenizer() -> Any:
         bos_token="<s>",
         eos_token="</s>",
         pad_token="<pad>",
-        additional_special_tokens=list(SPECIAL[4:]),
-        extra_special_tokens={
-            "image_token": "<image_soft_token>",
-            "boi_token": "<start_of_image>",
-            "eoi_token": "<end_of_image>",
-        },
+        extra_special_tokens=dict(named) or list(SPECIAL[4:]),
     )
+
+
+def with_tower(folder: Path, kind: str) -> None:
+    """Write a LLaVA's config.json and weights, with a vision tower of another kind, by its name alone."""
+    tiny_vlm(folder, "llava-hf/llava-onevision-qwen2-0.5b-ov-hf", processor=False)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "llava", "vision_config": {"model_type": kind, "num_hidden_layers": 2}}
+    (folder / "config.json").write_text(json.dumps(config))
