@@ -18,8 +18,10 @@ from clip_family_models import (
     write_tokenizer,
 )
 from command_line import as_error, done, run
+from hub_server import serving
 from hub_transformers_repositories import clip as write_clip
 from models import table
+from on_the_hub import on_the_hub
 from safetensors.torch import load_file
 from siglip_models import plain_siglip_tower, tiny_siglip_tower
 from torch import Tensor
@@ -122,6 +124,26 @@ def test_without_a_tokenizer_anywhere_it_says_what_to_copy(tmp_path: Path) -> No
     pairs = table(tmp_path / "data", 2, columns=("safe_text", "unsafe_text"))
     ran = run("edit", "--model", source, "--data", f"pairs:{pairs}", "-o", tmp_path / "p", "--workers", 0)
     assert "has no tokenizer" in as_error(ran)
+
+
+def test_a_pipeline_of_the_hub_is_edited_by_its_parts(tmp_path: Path) -> None:
+    """The tokenizer is the pipeline's, also where the weights are an archive and were converted elsewhere."""
+    source = tiny_pipeline(tmp_path / "pipeline")
+    weights = source / "text_encoder" / "model.safetensors"
+    torch.save(load_file(weights), weights.with_name("pytorch_model.bin"))
+    weights.unlink()
+    flags = ("--data", f"pairs:{table(tmp_path / 'data', 2, columns=('safe_text', 'unsafe_text'))}", "--workers", 0)
+    with serving() as hub:
+        hub.add("someone/pipeline", source, "model")
+        parts = ("text_encoder", "text_encoder_2")
+        ran = on_the_hub(
+            hub,
+            *(("edit", "--model", f"someone/pipeline/{part}", *flags, "-o", tmp_path / part) for part in parts),
+            cache=tmp_path / "cache",
+        )
+    for one, tokenizer in zip(ran, ("tokenizer", "tokenizer_2"), strict=True):
+        assert one.code == 0, one.err
+        assert f"tokenizer of its pipeline ({tokenizer})" in one.err
 
 
 # diffusers

@@ -23,7 +23,7 @@ class LoadedTower(LoadedClip):
     """
 
     def __init__(self, module: Any, made: Any, tower: Tower, live_name: Callable[[str], str], part: Part) -> None:
-        bases = {part.what: part.base} if part.borrowed else {}
+        bases: dict[str, str] = {part.what: part.base} if part.borrowed else {}
         super().__init__(
             module, made if tower == "text" else None, made if tower == "vision" else None, (tower,), bases
         )

@@ -115,12 +115,12 @@ def _architecture(config: Mapping[str, Any], towers: Sequence[Tower] = tuple(LAY
     """Return the whole model's class, or one without the tower that is not asked for, which then stays on the disk."""
     import transformers
 
-    whole = getattr(transformers, ARCHITECTURES[config.get("model_type", "clip")])
+    whole: Any = getattr(transformers, ARCHITECTURES[config.get("model_type", "clip")])
     lacking = [f"{tower}_model" for tower in LAYERS if tower not in towers]
     if not lacking:
         return whole
 
-    class OneTower(whole):  # type: ignore[misc]
+    class OneTower(whole):  # type: ignore[misc, valid-type]
         def __init__(self, config: Any) -> None:
             super().__init__(config)  # by `from_pretrained` without memory for the weights
             for name in lacking:
