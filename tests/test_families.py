@@ -13,7 +13,8 @@ from clip_family_models import tiny_altclip, tiny_chinese_clip, tiny_metaclip2, 
 from command_line import as_error, done, run
 from hub_transformers_repositories import clip, llava, unknown_family
 from siglip_models import tiny_naflex, tiny_siglip, tiny_siglip_tower
-from vlm_models import PUBLISHED, tiny_vlm, with_tower
+from vlm_models import tiny_vlm, with_tower
+from vlm_settings import PUBLISHED
 
 PAGE = Path(__file__).parents[1] / "docs" / "models.md"
 ROW = re.compile(r"\| (?P<family>[^|]+) \| `(?P<example>[^`]+)` \| (?P<outcome>[^|]+) \|")

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from vlm_models import PUBLISHED, plain_vlm, tiny_vlm
+from vlm_models import plain_vlm, tiny_vlm
+from vlm_settings import PUBLISHED
 
 from editkit.files.checkpoint import Checkpoint
 from editkit.models.captioner import load_captioner

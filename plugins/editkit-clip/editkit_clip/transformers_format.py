@@ -120,7 +120,7 @@ def _architecture(config: Mapping[str, Any], towers: Sequence[Tower] = tuple(LAY
     if not lacking:
         return whole
 
-    class OneTower(whole):  # type: ignore[misc, valid-type]
+    class OneTower(whole):  # type: ignore[misc]
         def __init__(self, config: Any) -> None:
             super().__init__(config)  # by `from_pretrained` without memory for the weights
             for name in lacking:
