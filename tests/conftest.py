@@ -98,7 +98,7 @@ def clip() -> Any:
     """The reference model through the real adapter; the folder has no tokenizer, so it is wrapped by hand."""
     from transformers import CLIPModel
 
-    from editkit_clip.transformers_format import LoadedClip
+    from editkit_clip.transformers_model import LoadedClip
 
     module = CLIPModel.from_pretrained(GOLDEN / "model").eval().requires_grad_(False)
     return LoadedClip(module, None, None, ("text", "vision"))

@@ -55,6 +55,46 @@ def tiny_naflex(folder: Path) -> Path:
     return folder
 
 
+def tiny_siglip_tower(folder: Path, tower: str, *, published: bool = True, head: bool = True) -> Path:
+    """One tower alone, as FLUX Redux has SigLIP's vision tower; transformers 5 leaves out what names begin with."""
+    import transformers
+    from safetensors.torch import load_file, save_file
+
+    name = tower.title()
+    settings = TEXT if tower == "text" else VISION | {"image_size": 32, "patch_size": 16, "vision_use_head": head}
+    config = getattr(transformers, f"Siglip{name}Config")(**settings)
+    _save(_perturbed(getattr(transformers, f"Siglip{name}Model"), config), folder)
+    if published:
+        tensors = {f"{tower}_model.{key}": held for key, held in load_file(folder / "model.safetensors").items()}
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    if tower == "text":
+        sentencepiece_tokenizer(folder)
+    else:
+        transformers.SiglipImageProcessor(size={"height": 32, "width": 32}, **HALF).save_pretrained(folder)
+    return folder
+
+
+def plain_siglip_tower(source: str) -> Callable[..., Tensor]:
+    """The tower's own class of transformers alone."""
+    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, SiglipTextModel
+
+    is_text = json.loads((Path(source) / "config.json").read_text())["model_type"] == "siglip_text_model"
+    model = (SiglipTextModel if is_text else AutoModel).from_pretrained(source).eval()
+
+    def embed(tower: str, items: Sequence[Any]) -> Tensor:
+        if tower == "text":
+            padded = {"padding": "max_length", "max_length": CONTEXT, "truncation": True}
+            inputs = AutoTokenizer.from_pretrained(source)(list(items), return_tensors="pt", **padded)
+            inputs = {"input_ids": inputs["input_ids"]}
+        else:
+            inputs = AutoImageProcessor.from_pretrained(source)(images=list(items), return_tensors="pt")
+        with torch.no_grad():
+            found: Tensor = model(**inputs).pooler_output
+        return found
+
+    return embed
+
+
 def plain_siglip(source: str) -> Callable[..., Tensor]:
     """The library alone, as its documentation uses it: the processor's own output into the whole model."""
     from PIL import Image
@@ -116,6 +156,8 @@ def _perturbed(kind: Any, config: Any) -> Any:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
+        if not hasattr(model, "logit_scale"):
+            return model
         model.logit_scale.fill_(2.3)  # published ones are about 4.7 and -16: here probabilities are far from 0
         model.logit_bias.fill_(-1.7)
     return model

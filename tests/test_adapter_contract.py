@@ -19,7 +19,8 @@ from editkit.components.protocols import ModelFiles
 from editkit.components.site import Site
 from editkit.components.specs import AdapterSpec
 from editkit.testing import ContractError, check_adapter
-from editkit_clip.transformers_format import LoadedClip, TransformersClip
+from editkit_clip.transformers_format import TransformersClip
+from editkit_clip.transformers_model import LoadedClip
 
 OUT = "text:attn.out[0]"
 POSITIONS = "text_model.embeddings.position_embedding"
@@ -140,13 +141,7 @@ class NoSuchTarget(TransformersClip):
 
 
 class Loads(TransformersClip):
-    """Loads `loaded` in place of the adapter's model."""
-
-    loaded: type[LoadedClip]
-
-    def load(self, files: ModelFiles, *, device: str, dtype: str, towers: Sequence[Any]) -> LoadedClip:
-        held = super().load(files, device=device, dtype=dtype, towers=towers)
-        return self.loaded(held.module, held._tokenizer, held._processor, towers)
+    """Loads its own `loaded`."""
 
 
 class Unnormalised(Loads):
@@ -184,8 +179,8 @@ class LoneTowerDiffers(Loads):
 
 class ClaimsBothTowers(Loads):
     class loaded(LoadedClip):
-        def __init__(self, module: Any, tokenizer: Any, processor: Any, towers: Any) -> None:
-            super().__init__(module, tokenizer, processor, ("text", "vision"))
+        def __init__(self, module: Any, tokenizer: Any, processor: Any, towers: Any, bases: Any) -> None:
+            super().__init__(module, tokenizer, processor, ("text", "vision"), bases)
 
 
 class ChangesWhenRun(Loads):

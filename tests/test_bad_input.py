@@ -156,7 +156,7 @@ CASES: list[tuple[str, tuple[str, ...], str, tuple[str, ...]]] = [
     ("tuples as knowledge", (EVAL,), "--knowledge demo", ("no labelled images",)),
     # models
     ("no such model", ALL, "--model ./nowhere", ("There is no model folder ./nowhere",)),
-    ("no weights", ALL, "--model {no_weights}", ("no safetensors weights",)),
+    ("no weights", ALL, "--model {no_weights}", ("There are no weights of",)),
     ("truncated weights", ALL, "--model {truncated}", ("not a whole safetensors file",)),
     ("unknown family", ALL, "--model {other_family}", ("'bert'",)),
     ("not a model folder", ALL, "--model {taken}", ("config.json",)),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from models import table, tiny_clip
 
 from editkit.evals.encoder import distinct
-from editkit_clip.transformers_format import LoadedClip
+from editkit_clip.transformers_model import LoadedClip
 
 names = st.lists(st.tuples(*[st.sampled_from(["a", "b", None])] * 2), max_size=12)
 

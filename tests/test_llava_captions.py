@@ -19,7 +19,7 @@ from editkit.models.variants import Variant, applied
 from editkit.patch.change import Change
 from editkit.patch.patch import Patch
 from editkit_llava.adapter import Llava
-from editkit_llava.captioner import PROMPT
+from editkit_llava.families import LLAVA_PROMPT as PROMPT
 
 ADAPTER = Llava()
 FAMILIES = ("llava", "llava_next")

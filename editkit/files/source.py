@@ -115,7 +115,8 @@ class ModelFolder:
     def sibling(self, folder: str) -> ModelFolder:
         """Return another folder beside this one: the `tokenizer` of a pipeline beside its `text_encoder`."""
         if self.repository is None:
-            return ModelFolder(str(self.root.parent / folder), self.root.parent / folder)
+            beside = self.root.absolute().parent / folder
+            return ModelFolder(str(beside), beside)
         inside = str(PurePosixPath(self.inside).parent / folder)
         return _of_hub(self.source, HubId(self.repository.name, inside, self.repository.revision))
 

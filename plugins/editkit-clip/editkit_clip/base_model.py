@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from editkit.plugin import ModelError, fetch_files, image_notes, settings_digest
 from editkit_clip.processing import tower_config
 
 What = Literal["tokenizer", "image processor"]
-VOCABULARIES = ("tokenizer.json", "vocab.json")
+VOCABULARIES = ("tokenizer.json", "vocab.json", "vocab.txt", "sentencepiece.bpe.model", "spiece.model")
 FILES: Mapping[What, tuple[str, ...]] = {
     "tokenizer": (*VOCABULARIES, "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
     "image processor": ("preprocessor_config.json", "processor_config.json"),
@@ -30,6 +30,7 @@ BASES = {
     (1024, 14, 224): "openai/clip-vit-large-patch14",
     (1024, 14, 336): "openai/clip-vit-large-patch14-336",
     (1280, 14, 224): "laion/CLIP-ViT-H-14-laion2B-s32B-b79K",
+    (1664, 14, 224): "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k",
 }
 """By the vision tower's width, patch size and image size."""
 BASE_ID = re.compile(r"\w[\w.-]*/clip-[\w.-]+", re.IGNORECASE)
@@ -57,7 +58,7 @@ class Part:
         if self.folder is not None:
             return self.folder
         alike = f"the {self.what} files of {self.base or 'the model it was trained from'}"
-        named = f"neither {' nor '.join(ESSENTIAL[self.what])} is there"
+        named = f"none of {', '.join(ESSENTIAL[self.what])} is there"
         if not self.base:
             raise ModelError(f"{self.source} has no {self.what}: {named}.", f"Copy {alike} beside its weights.")
         raise ModelError(
@@ -78,9 +79,11 @@ class Part:
                 shutil.copyfile(self.place / name, folder / name)
 
 
-def find_parts(source: str, folder: Path, config: Mapping[str, Any]) -> tuple[Part, ...]:
-    """Return a model's tokenizer and its image processor: its own, the base's (fetched, a few small files), or none."""
-    missing = [what for what, names in FILES.items() if not any((folder / name).is_file() for name in names)]
+def find_parts(
+    source: str, folder: Path, config: Mapping[str, Any], wanted: Sequence[What] = tuple(FILES)
+) -> tuple[Part, ...]:
+    """Return what is wanted of tokenizer and image processor: a model's own, the base's (small files), or none."""
+    missing = [what for what in wanted if not any((folder / name).is_file() for name in FILES[what])]
     base = base_of(source, config) if missing else ""
     names = [name for what in missing for name in FILES[what]]
     theirs = fetch_files(base, names, lambda found: all(_has(found, what) for what in missing)) if base else None
@@ -90,7 +93,7 @@ def find_parts(source: str, folder: Path, config: Mapping[str, Any]) -> tuple[Pa
             return Part(what, source, theirs if theirs and _has(theirs, what) else None, base)
         return Part(what, source, folder if _has(folder, what) else None)  # half of one is not completed with another's
 
-    return part("tokenizer"), part("image processor")
+    return tuple(part(what) for what in wanted)
 
 
 def digest_of(*parts: Part) -> str:
@@ -118,6 +121,8 @@ def notes_on(*parts: Part) -> tuple[str, ...]:
 
 def base_of(source: str, config: Mapping[str, Any]) -> str:
     """Return the hub id of the CLIP that a model was trained from; empty where its config does not tell."""
+    if config.get("model_type", "clip") != "clip":
+        return ""  # of the same shape, but with another tokenizer
     for level in (config, tower_config(config, "text"), tower_config(config, "vision")):
         name = str(level.get("_name_or_path"))
         if BASE_ID.fullmatch(name) and name != source.partition("@")[0]:

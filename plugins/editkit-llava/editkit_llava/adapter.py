@@ -1,4 +1,4 @@
-"""LLaVA-1.5 and LLaVA-NeXT as transformers stores them: vision tower, projector and language model in shards."""
+"""LLaVA and its kin as transformers stores them: vision tower, projector and language model in shards."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ from editkit_llava.architecture import (
     feature_layers,
     language_depth,
     part_type,
-    whole_architecture,
+    reads_normed,
 )
+from editkit_llava.families import family_of
 from editkit_llava.model import LoadedLlava
 from editkit_llava.names import architecture_names, checkpoint_keys, published_name, unknown_keys
 from editkit_llava.processing import require_fit, require_vocabulary
@@ -57,15 +58,12 @@ MODULES: Mapping[Tower, Mapping[Role, str]] = {
     },
     "vision": {**ATTENTION, "attn.out": "self_attn.out_proj", "mlp.in": "mlp.fc1", "mlp.out": "mlp.fc2"},
 }
-PROJECTOR: Mapping[Role, str] = {
-    "projector.in": "multi_modal_projector.linear_1",
-    "projector.out": "multi_modal_projector.linear_2",
-}
+PROJECTOR = "multi_modal_projector"
 APART = "its vision tower feeds a language model, so that an image and a caption have no embeddings to compare"
 
 
 class Llava:
-    """The adapter for `model_type: llava` and `llava_next`."""
+    """The adapter for every `model_type` of `FAMILIES`."""
 
     def open(self, source: str) -> ModelFiles:
         """Resolve a folder or hub id; read headers and configuration only.
@@ -82,7 +80,7 @@ class Llava:
             source,
             checkpoint,
             config,
-            "llava",
+            str(config["model_type"]),
             settings_digest(folder.root),
             no_joint_space=APART,
             commit=folder.commit,
@@ -105,7 +103,7 @@ class Llava:
             for layer in range(depth)
             for role, module in MODULES[tower].items()
         ]
-        return found + [_site(files, keys, "vision", 0, role, module) for role, module in PROJECTOR.items()]
+        return found + _projector_sites(files, keys)
 
     def default_targets(self, files: ModelFiles) -> tuple[str, ...]:
         """Return what the paper edits: the vision tower alone."""
@@ -126,7 +124,7 @@ class Llava:
 
         folder, layers = files.checkpoint.root, feature_layers(files.config)
         keys = checkpoint_keys(files.checkpoint.tensors)
-        with library_errors(f"The LLaVA model {files.source} cannot be loaded"):
+        with library_errors(f"The model {files.source} cannot be loaded"):
             refuse_unknown(files.source, unknown_keys(files.checkpoint.tensors, _outline(files.config)))
             if "text" in towers:
                 require_vocabulary(files.source, folder)
@@ -147,10 +145,11 @@ class Llava:
             module,
             keys,
             towers,
-            layers=layers,
+            layers=() if reads_normed(files.config) else layers,
             skip=int(drops_first_token(files.config)),
             tokenizer=tokenizer,
             processor=images,
+            image_settings=family_of(files.config).image_settings,
         )
 
     def load_captioner(self, files: ModelFiles, *, device: str, dtype: str, device_map: Any = None) -> LlavaCaptioner:
@@ -167,19 +166,35 @@ class Llava:
         """Write nothing: a transformers folder is whole as it is."""
 
 
+def _projector_sites(files: ModelFiles, keys: Mapping[str, str]) -> list[Site]:
+    """Return the projector's linear maps; Gemma 3's is a parameter of the projector itself."""
+    family = family_of(files.config)
+    found = [_site(files, keys, "vision", 0, role, f"{PROJECTOR}.{module}") for role, module in family.maps]
+    if family.transposed:
+        key = _key(files, keys, f"{PROJECTOR}.{family.transposed}")
+        inputs, outputs = files.checkpoint.tensors[key].shape
+        found.append(Site("vision", 0, "projector.out", PROJECTOR, key, (outputs, inputs), transposed=True))
+    return found
+
+
 def _site(files: ModelFiles, keys: Mapping[str, str], tower: Tower, layer: int, role: Role, module: str) -> Site:
-    if f"{module}.weight" not in keys:
-        raise ModelError(
-            f"{files.source} has no tensor {published_name(f'{module}.weight')}, which its config.json promises.",
-            "Check that config.json and the weights belong together, or download the model again.",
-        )
-    key = keys[f"{module}.weight"]
+    key = _key(files, keys, f"{module}.weight")
     rows, columns = files.checkpoint.tensors[key].shape
     return Site(tower, layer, role, module, key, (rows, columns), bias=keys.get(f"{module}.bias"))
 
 
+def _key(files: ModelFiles, keys: Mapping[str, str], name: str) -> str:
+    if name not in keys:
+        raise ModelError(
+            f"{files.source} has no tensor {published_name(name, files.config['model_type'])}, which its config.json "
+            "promises.",
+            "Check that config.json and the weights belong together, or download the model again.",
+        )
+    return keys[name]
+
+
 def _outline(config: Mapping[str, Any]) -> Mapping[str, tuple[int, ...]]:
-    return outline(whole_architecture(config), config)
+    return outline(family_of(config).whole(), config)
 
 
 def _vision_only(config: Mapping[str, Any]) -> str:

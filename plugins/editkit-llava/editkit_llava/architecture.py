@@ -1,4 +1,4 @@
-"""What a LLaVA's config.json says: which towers it is made of, how deep, and which vision blocks it reads."""
+"""What a config.json says: which towers a model is made of, how deep, and which vision blocks it reads."""
 
 from __future__ import annotations
 
@@ -6,10 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from editkit.plugin import ModelError
+from editkit_llava.families import family_of
 
-VISION = {"clip_vision_model": 12, "siglip_vision_model": 12}
+VISION = {
+    "clip_vision_model": 12,
+    "siglip_vision_model": 12,
+    "idefics3": 12,  # as older releases wrote it
+    "idefics3_vision": 12,
+    "smolvlm_vision": 12,
+}
 """Vision towers whose blocks this adapter knows, and how many they have where the config leaves it out."""
-LANGUAGE = {"llama": 32, "mistral": 32, "qwen2": 32}
+LANGUAGE = {
+    "gemma": 28,
+    "gemma2": 26,
+    "gemma3_text": 26,
+    "llama": 32,
+    "mistral": 32,
+    "qwen2": 32,
+    "qwen3": 32,
+}
 """The same of language models; older configs do leave it out."""
 
 
@@ -27,7 +42,7 @@ def vision_depth(config: Mapping[str, Any]) -> int:
     family = part_type(config, "vision_config")
     if family not in VISION:
         raise ModelError(
-            f"This LLaVA's vision tower is of the kind '{family}', whose blocks are not known.",
+            f"This model's vision tower is of the kind '{family}', whose blocks are not known.",
             f"The adapter llava edits models whose vision tower is one of {', '.join(VISION)}.",
         )
     return int(config["vision_config"].get("num_hidden_layers", VISION[family]))
@@ -45,8 +60,11 @@ def feature_layers(config: Mapping[str, Any]) -> tuple[int, ...]:
     Raises:
         ModelError: the tower has no such block.
     """
-    given, depth = config.get("vision_feature_layer", -2), vision_depth(config)
-    layers = given if isinstance(given, list) else [given]
+    family, depth = family_of(config), vision_depth(config)
+    if family.feature_layers is None:
+        return (depth,)
+    given = config.get("vision_feature_layer", config.get("vision_feature_layers", family.feature_layers))
+    layers = given if isinstance(given, (list, tuple)) else [given]
     found = tuple(layer if layer >= 0 else depth + 1 + layer for layer in layers)  # hidden state 0 is before block 1
     if not found or not all(1 <= layer <= depth for layer in found):
         raise ModelError(
@@ -56,14 +74,12 @@ def feature_layers(config: Mapping[str, Any]) -> tuple[int, ...]:
     return found
 
 
+def reads_normed(config: Mapping[str, Any]) -> bool:
+    """Whether the projector is shown the last hidden state behind the vision tower's norm, and not blocks' outputs."""
+    return family_of(config).feature_layers is None
+
+
 def drops_first_token(config: Mapping[str, Any]) -> bool:
     """Whether the language model is not shown the vision tower's first token (CLS)."""
-    return str(config.get("vision_feature_select_strategy", "default")) == "default"
-
-
-def whole_architecture(config: Mapping[str, Any]) -> Any:
-    """Return the class of transformers that holds the whole model, by the config's `model_type`."""
-    from transformers import LlavaForConditionalGeneration, LlavaNextForConditionalGeneration
-
-    is_next = config.get("model_type") == "llava_next"
-    return LlavaNextForConditionalGeneration if is_next else LlavaForConditionalGeneration
+    strategy = config.get("vision_feature_select_strategy", family_of(config).strategy)
+    return not reads_normed(config) and str(strategy) == "default"

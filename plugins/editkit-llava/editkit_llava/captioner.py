@@ -1,4 +1,4 @@
-"""A whole LLaVA that says what images show."""
+"""A whole vision-language model that says what images show."""
 
 from __future__ import annotations
 
@@ -10,35 +10,34 @@ import torch
 from torch import Tensor
 
 from editkit.plugin import ModelError, ModelFiles, fill_architecture, library_errors
-from editkit_llava.architecture import drops_first_token, part_type, whole_architecture
+from editkit_llava.architecture import drops_first_token, part_type
+from editkit_llava.families import Family, family_of
 from editkit_llava.names import live_name
 from editkit_llava.processing import require_fit, require_vocabulary
 
 if TYPE_CHECKING:
     from PIL import Image
 
-PROMPT = "Question: Please, provide a caption for the image. Answer:"
-"""What the paper's released code asks."""
-CONVERSATION = "USER: <image>\n{prompt} ASSISTANT:"
-"""The form of a turn that LLaVA-1.5 was trained on."""
 GENERATION = "generation_config.json"
 
 
 class LlavaCaptioner:
-    """A LLaVA with its processor, and the folder of what did not fit on the devices, if anything may not.
+    """A LLaVA, or another of its kind, with its processor, and the folder of what did not fit on the devices, if any.
 
     The released prompt is a bare question. Here it stands in the turn of a conversation, as the model was trained to be
-    asked: in the form that the folder's chat template gives, or LLaVA-1.5's where there is none.
+    asked: in the form that the folder's chat template gives, or the family's own where there is none.
     """
 
-    prompt = PROMPT
-
-    def __init__(self, module: Any, processor: Any, offloaded: TemporaryDirectory[str] | None = None) -> None:
+    def __init__(
+        self, module: Any, processor: Any, family: Family, offloaded: TemporaryDirectory[str] | None = None
+    ) -> None:
         self.module = module
+        self.prompt = family.prompt
+        self._turn = family.conversation
         self._offloaded = offloaded  # lives as long as the model that reads from it
         self.device: torch.device = module.device
         self._processor = processor
-        self._tensors = module.state_dict(keep_vars=True)
+        self._tensors = {live_name(name): tensor for name, tensor in module.state_dict(keep_vars=True).items()}
 
     def captions(
         self,
@@ -58,7 +57,11 @@ class LlavaCaptioner:
             return []
         text = self._conversation(self.prompt if prompt is None else prompt)
         inputs = self._processor(
-            images=list(images), text=[text] * len(images), padding=True, padding_side="left", return_tensors="pt"
+            images=[[image] for image in images],
+            text=[text] * len(images),
+            padding=True,
+            padding_side="left",
+            return_tensors="pt",
         ).to(self.device, self.module.dtype)
         # a checkpoint's own sampling settings, and the library's (the 50 likeliest tokens), would be nobody's choice
         drawn = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {}
@@ -82,8 +85,7 @@ class LlavaCaptioner:
         Raises:
             ModelError: `device_map` put it where it cannot be changed.
         """
-        name = live_name(key)
-        live: Tensor = self._tensors[name if name.startswith("lm_head.") else f"model.{name}"]
+        live: Tensor = self._tensors[live_name(key)]
         if live.is_meta:
             raise ModelError(
                 f"{key} did not fit on the devices and is read in when it runs, so no edit can be laid over it.",
@@ -93,32 +95,32 @@ class LlavaCaptioner:
 
     def _conversation(self, prompt: str) -> str:
         if not self._processor.chat_template:
-            return CONVERSATION.format(prompt=prompt)
+            return self._turn.format(prompt=prompt)
         turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}
         return str(self._processor.apply_chat_template([turn], add_generation_prompt=True))
 
 
 def load_captioner(files: ModelFiles, *, device: str, dtype: str, device_map: Any = None) -> LlavaCaptioner:
-    """Load a whole LLaVA from its checkpoint's own tensors; `device_map` in place of `device` spreads it over several.
+    """Load a whole model from its checkpoint's own tensors; `device_map` in place of `device` spreads it over several.
 
     Raises:
         ModelError: a tensor, the tokenizer or the image processor is missing, or does not fit the configuration.
     """
     from transformers import AutoProcessor, GenerationConfig
 
-    folder, family = files.checkpoint.root, whole_architecture(files.config)
+    folder, family = files.checkpoint.root, family_of(files.config)
     offloaded = TemporaryDirectory(prefix="editkit-") if device_map else None
-    with library_errors(f"The LLaVA model {files.source} cannot be loaded"):
+    with library_errors(f"The model {files.source} cannot be loaded"):
         require_vocabulary(files.source, folder)
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
-        config = family.config_class.from_dict(dict(files.config))
+        config = family.whole().config_class.from_dict(dict(files.config))
         require_fit(files.source, config, processor.tokenizer, processor.image_processor)
-        if processor.patch_size is None:  # folders that are older than these settings
+        if getattr(processor, "patch_size", 0) is None:  # folders that are older than these settings
             processor.patch_size = files.config["vision_config"]["patch_size"]
             processor.vision_feature_select_strategy = "default" if drops_first_token(files.config) else "full"
             processor.num_additional_image_tokens = int(part_type(files.config, "vision_config") == "clip_vision_model")
-        place = offloaded.name if offloaded else None
-        module = fill_architecture(family, files, dtype=dtype, device_map=device_map or device, offload_folder=place)
+        place, spread = offloaded.name if offloaded else None, device_map or device
+        module = fill_architecture(family.whole(), files, dtype=dtype, device_map=spread, offload_folder=place)
         if (folder / GENERATION).is_file():
             module.generation_config = GenerationConfig.from_pretrained(folder)
-    return LlavaCaptioner(module.eval().requires_grad_(requires_grad=False), processor, offloaded)
+    return LlavaCaptioner(module.eval().requires_grad_(requires_grad=False), processor, family, offloaded)

@@ -1,4 +1,4 @@
-"""A loaded LLaVA as calibration sees it: image features that a language model reads, and captions that it reads."""
+"""A loaded vision-language model as calibration sees it: image features that a language model reads, and captions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class LoadedLlava:
     Args:
         module: the towers asked for.
         keys: live name -> checkpoint key.
-        layers: after which vision blocks, counted from 1, the language model reads.
+        layers: after which vision blocks, counted from 1, the language model reads; none: it reads what the vision
+            tower puts out, behind its norm.
         skip: how many tokens at the start of an image it is not shown (CLS: 1).
     """
 
@@ -34,6 +35,7 @@ class LoadedLlava:
         skip: int,
         tokenizer: Any,
         processor: Any,
+        image_settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.module = module
         self.towers = tuple(towers)
@@ -43,6 +45,7 @@ class LoadedLlava:
         self._layers, self._skip = list(layers), skip
         self._tokenizer = tokenizer
         self._processor = processor
+        self._image_settings = dict(image_settings or {})
 
     def encode_images(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """{"pixel_values": [B, 3, H, W]} -> [B, D] float32: the mean token of the features, normalised.
@@ -50,8 +53,11 @@ class LoadedLlava:
         The features are what the language model reads, before the projector, which runs behind them for its sites.
         """
         pixels = inputs["pixel_values"].to(self._dtype)
-        hidden = self.module.vision_tower(pixel_values=pixels, output_hidden_states=self._layers).hidden_states
-        tokens = torch.cat([hidden[layer] for layer in self._layers], dim=-1)[:, self._skip :]  # [B, T, D]
+        if self._layers:
+            hidden = self.module.vision_tower(pixel_values=pixels, output_hidden_states=self._layers).hidden_states
+            tokens = torch.cat([hidden[layer] for layer in self._layers], dim=-1)[:, self._skip :]  # [B, T, D]
+        else:
+            tokens = self.module.vision_tower(pixel_values=pixels).last_hidden_state
         self.module.multi_modal_projector(tokens)
         return functional.normalize(tokens.float().mean(dim=1), dim=-1)
 
@@ -74,7 +80,7 @@ class LoadedLlava:
 
     def image_preprocessor(self) -> Callable[[Any], Mapping[str, Tensor]]:
         """Return the image processor as a function of one image."""
-        return Preprocess(self._processor)
+        return Preprocess(self._processor, self._image_settings)
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Return ids as the tokenizer begins and ends a text, cut to the language model's context."""

@@ -2,7 +2,8 @@
 
 Published checkpoints say `vision_tower.vision_model.encoder...`, `language_model.model.layers...` and
 `language_model.lm_head.weight`. transformers 5 saves without `vision_model.`, and other releases wrote the names of
-live modules, below `model.`. All are read here; live names are those of transformers' LlavaModel, and `lm_head`.
+live modules, below `model.`. Idefics3 and SmolVLM call the parts otherwise. All are read here; live names are those of
+transformers' LlavaModel, and `lm_head`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,12 @@ PUBLISHED = (
     ("lm_head.", "language_model.lm_head."),
 )
 """How a live name begins, and what published checkpoints write there."""
+IDEFICS = (
+    ("vision_tower.", "vision_model."),
+    ("multi_modal_projector.", "connector."),
+    ("language_model.", "text_model."),
+)
+"""The same of Idefics3 and SmolVLM."""
 ARCHITECTURE: dict[Tower, tuple[tuple[str, str], ...]] = {
     "vision": (("vision_tower.", "vision_model."), ("multi_modal_projector.", "multi_modal_projector.")),
     "text": (("language_model.", "model."), ("lm_head.", "lm_head.")),
@@ -27,17 +34,18 @@ ARCHITECTURE: dict[Tower, tuple[tuple[str, str], ...]] = {
 def live_name(key: str) -> str:
     """Return what the live model calls a checkpoint's tensor, whichever release wrote its name."""
     name = key.removeprefix("model.")
-    for live, published in PUBLISHED:
+    for live, published in (*PUBLISHED, *IDEFICS):
         if name.startswith(published):
             return live + name.removeprefix(published)
     return name
 
 
-def published_name(name: str) -> str:
-    """Return what published checkpoints call a tensor of the live model."""
-    for live, published in PUBLISHED:
+def published_name(name: str, family: str = "llava") -> str:
+    """Return what published checkpoints of a family (`model_type`) call a tensor of the live model."""
+    idefics = family in ("idefics3", "smolvlm")
+    for live, published in IDEFICS if idefics else PUBLISHED:
         if name.startswith(live):
-            return published + name.removeprefix(live)
+            return ("model." if idefics else "") + published + name.removeprefix(live)
     return name
 
 

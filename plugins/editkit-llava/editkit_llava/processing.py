@@ -18,15 +18,16 @@ class Preprocess:
     """One image to `pixel_values`; holds the processor alone, so that workers never see the model.
 
     LLaVA-NeXT cuts an image into tiles, more or fewer by its shape, which no batch could hold. The first of them, the
-    whole image at the tower's own resolution, stands for the image.
+    whole image at the tower's own resolution, stands for the image; `settings` tell other processors to make it alone.
     """
 
-    def __init__(self, processor: Any) -> None:
+    def __init__(self, processor: Any, settings: Mapping[str, Any]) -> None:
         self.processor = processor
+        self.settings = settings
 
     def __call__(self, image: Any) -> Mapping[str, Tensor]:
         """Return {"pixel_values": [3, H, W]}."""
-        pixels = self.processor(images=image, return_tensors="pt")["pixel_values"][0]
+        pixels = self.processor(images=image, return_tensors="pt", **self.settings)["pixel_values"][0]
         return {"pixel_values": pixels[0] if pixels.dim() == 4 else pixels}
 
 

@@ -1,4 +1,4 @@
-"""The towers of a LLaVA without the rest of it, filled tensor by tensor from the shards that hold them."""
+"""The towers of a vision-language model without the rest of it, filled tensor by tensor from the shards."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from editkit.plugin import Checkpoint, ModelError, Tower, to_tensor
+from editkit_llava.families import FAMILIES
 from editkit_llava.names import published_name
 
 
@@ -23,17 +24,20 @@ class Towers(nn.Module):
     def __init__(self, config: Any, towers: Sequence[Tower], vision_blocks: int) -> None:
         super().__init__()
         from transformers import AutoModel
-        from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
+        family = FAMILIES[config.model_type]
         if "vision" in towers:
             vision = deepcopy(config.vision_config)
             vision.num_hidden_layers = vision_blocks
             vision.vision_use_head = False  # SigLIP's pooling head
             self.vision_tower = AutoModel.from_config(vision)
-            self.vision_tower.post_layernorm = nn.Identity()  # for the pooled output, which LLaVA does not read
-            self.multi_modal_projector = LlavaMultiModalProjector(config)
+            if family.feature_layers is not None:
+                self.vision_tower.post_layernorm = nn.Identity()  # for the pooled output, which LLaVA does not read
+            self.multi_modal_projector = family.make_projector(config)
         if "text" in towers:
-            self.language_model = AutoModel.from_config(config.text_config)
+            text = deepcopy(config.text_config)
+            text.use_bidirectional_attention = False  # PaliGemma's: of image and prompt; a caption it reads causally
+            self.language_model = AutoModel.from_config(text)
 
 
 def load_towers(
@@ -60,7 +64,8 @@ def load_towers(
     with init_empty_weights():  # buffers are made, parameters take no memory
         module = Towers(config, towers, vision_blocks)
     wanted = dict(module.named_parameters())
-    _require_fit(checkpoint, keys, {name: tuple(empty.shape) for name, empty in wanted.items()})
+    shapes = {name: tuple(empty.shape) for name, empty in wanted.items()}
+    _require_fit(checkpoint, keys, shapes, config.model_type)
     for name, empty in wanted.items():
         key = keys[name]
         tensor = torch.empty(empty.shape, device=device, dtype=dtype)
@@ -70,12 +75,14 @@ def load_towers(
     return module.to(device).eval()
 
 
-def _require_fit(checkpoint: Checkpoint, keys: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]]) -> None:
+def _require_fit(
+    checkpoint: Checkpoint, keys: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], family: str
+) -> None:
     remedy = "Check that config.json and the weights belong together, or download the model again."
     lacking = [name for name in shapes if name not in keys]
     if lacking:
         raise ModelError(
-            f"{checkpoint.root} has no tensor {published_name(lacking[0])}, which its config.json promises "
+            f"{checkpoint.root} has no tensor {published_name(lacking[0], family)}, which its config.json promises "
             f"(tensors that are missing: {len(lacking)}).",
             remedy,
         )

@@ -11,7 +11,7 @@ EDITKIT_API = 1
 
 @hookimpl
 def editkit_adapters() -> list[AdapterSpec]:
-    """SigLIP in transformers' format and in open_clip's."""
+    """SigLIP in transformers' format and in open_clip's; in the former also single towers."""
     return [
         AdapterSpec(
             name="siglip",
@@ -19,6 +19,22 @@ def editkit_adapters() -> list[AdapterSpec]:
             target="editkit_siglip.transformers_format:TransformersSiglip",
             reference=REFERENCE,
             model_types=("siglip", "siglip2"),
+        ),
+        AdapterSpec(
+            name="siglip-text",
+            summary="SigLIP's text tower alone: a folder or a hub id",
+            target="editkit_siglip.lone_tower:SiglipText",
+            reference=REFERENCE,
+            model_types=("siglip_text_model",),
+            towers=("text",),
+        ),
+        AdapterSpec(
+            name="siglip-vision",
+            summary="SigLIP's vision tower alone, as FLUX Redux has it: PIPELINE/image_encoder, a folder or a hub id",
+            target="editkit_siglip.lone_tower:SiglipVision",
+            reference=REFERENCE,
+            model_types=("siglip_vision_model",),
+            towers=("vision",),
         ),
         AdapterSpec(
             name="open_clip-siglip",

@@ -28,7 +28,7 @@ from editkit.plugin import (
     settings_digest,
 )
 from editkit_clip.processing import tower_config
-from editkit_clip.transformers_format import LAYERS, MODULES
+from editkit_clip.transformers_format import LAYERS, block_sites
 from editkit_siglip.transformers_model import LoadedSiglip
 
 TEXT_HEAD, VISION_HEAD = "text_model.head", "vision_model.head"
@@ -59,17 +59,7 @@ class TransformersSiglip:
         Captions are pooled at the last position, which `proj` maps into the shared space. Images are pooled by an
         attention with one learned query: its keys and values see all patches, its other maps one token per image.
         """
-        found = []
-        for tower, blocks in LAYERS.items():
-            depth = int(tower_config(files.config, tower).get("num_hidden_layers", 12))
-            for layer in range(depth):
-                for role, module in MODULES.items():
-                    found.append(_site(files, tower, layer, role, f"{blocks}.{layer}.{module}"))
-            if tower == "text":
-                found.append(_site(files, tower, depth - 1, "proj", TEXT_HEAD))
-            else:
-                found += _pooling_sites(files)
-        return found
+        return [site for tower in LAYERS for site in tower_sites(files, tower)]
 
     def default_targets(self, files: ModelFiles) -> tuple[str, ...]:
         """Return the roles that the paper edits in CLIP; it publishes none for SigLIP."""
@@ -131,6 +121,14 @@ def _require_fit(source: str, config: Any, tokenizer: Any, images: Any) -> None:
             f"{vision.patch_size}.",
             "Set patch_size in its preprocessor_config.json to that of the model.",
         )
+
+
+def tower_sites(files: ModelFiles, tower: Tower) -> list[Site]:
+    """Return the sites of one tower; a vision tower's head may be switched off by its configuration."""
+    found = block_sites(files, tower)
+    if tower == "text":
+        return [*found, _site(files, tower, found[-1].layer, "proj", TEXT_HEAD)]
+    return found + (_pooling_sites(files) if tower_config(files.config, tower).get("vision_use_head", True) else [])
 
 
 def _pooling_sites(files: ModelFiles) -> list[Site]:

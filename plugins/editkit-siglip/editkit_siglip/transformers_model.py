@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from editkit_clip.processing import pad
-from editkit_clip.transformers_format import LoadedClip
+from editkit_clip.transformers_model import LoadedClip
 
 SIGLIP_END = 1
 """The id of the end of text in SigLIP's vocabulary, which is its padding too."""
@@ -76,5 +76,5 @@ class LoadedSiglip(LoadedClip):
     def _fill(self, rows: Sequence[Sequence[int]], padding: int) -> Tensor:
         """Return [B, context], each row filled up with `padding` on the tokenizer's side."""
         if self._tokenizer.padding_side == "left":
-            return pad([row[::-1] for row in rows], padding, self._context).flip(1)
-        return pad(rows, padding, self._context)
+            return pad([row[::-1] for row in rows], padding, self.context).flip(1)
+        return pad(rows, padding, self.context)
