@@ -64,9 +64,9 @@ def can_be_evaluated(model: str, host: Host) -> bool:
 
     try:
         find_adapter(model, host)
-    except EditkitError:
+        return find_spec("torch") is not None
+    except (EditkitError, ImportError):  # whoever keeps a module from being imported may do so by an error
         return False
-    return find_spec("torch") is not None
 
 
 def apply_patch(record: Record, patch: object) -> Step:
