@@ -262,6 +262,8 @@ def test_an_archive_is_converted_though_the_cache_cannot_be_written(
     with cache_at(tmp_path / "cache"):
         done("edit", *flags, "--tau", 0.1, "-o", tmp_path / "q")
         done("plan", *flags, "--model", model)
+        assert counts()["converted"] == 0  # a plan does not open an archive
+        done("edit", *flags, "--model", model, "--tau", 0.1, "-o", tmp_path / "r")
         assert counts()["converted"] == 1 and editkit.clear_cache("converted").entries == 1
     assert sha(tmp_path / "p" / "patch.safetensors") == sha(tmp_path / "q" / "patch.safetensors")
 
