@@ -70,6 +70,14 @@ def beside_place(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("EDITKIT_CACHE_DIR", str(place / "cache"))
 
 
+@pytest.fixture(autouse=True)
+def hub_asked_anew() -> None:
+    """Let each test find the models of its own cache of the hub: a process keeps to what it has found."""
+    from editkit.files.hub import open_repository
+
+    open_repository.cache_clear()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A current folder of the session's own: commands keep their results in it."""

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from command_line import done
 from hub_cache import into_cache
+from huggingface_hub import constants
 from judge_models import new_model, saved, tokenizer_for
 from llava_models import clip_like_llavas, tiny_llava
 from models import DEMO, elements, images_of, table, tiny_clip
@@ -22,10 +23,12 @@ from zeroshot_layouts import shards, write
 
 import editkit_demo
 from editkit.components.load import default_host
+from editkit.files.hub import cached
 from editkit.plugin import DatasetSpec, hookimpl
 
 CLIP, SIGLIP = "openai/clip-vit-large-patch14", "google/siglip-so400m-patch14-384"
 LLAVA, SAFE_TOWER = "llava-hf/llava-1.5-7b-hf", "aimagelab/safeclip_vit-l_14_336"
+SAFE_CLIP, OPENAI = "aimagelab/safeclip_vit-l_14", "timm/vit_large_patch14_clip_224.openai"
 GUARD = "Qwen/Qwen3Guard-Gen-0.6B"
 TUPLES, ROWS = 16, 12
 """Tuples of each split, and rows of each table: as few as every evaluation takes."""
@@ -48,6 +51,7 @@ class Hub:
             CLIP: tiny_clip,
             LLAVA: tiny_llava,
             SAFE_TOWER: clip_like_llavas,
+            SAFE_CLIP: lambda folder: tiny_clip(folder, seed=1),
             SIGLIP: tiny_siglip,
             GUARD: _guard,
         }
@@ -201,8 +205,25 @@ def open_clip_checkpoint(name: str) -> Stage:
         }
         open_clip.factory._MODEL_CONFIGS["ViT-L-14"] = settings  # restored after the page
         torch.save(open_clip.create_model("ViT-L-14", pretrained=None).state_dict(), here / name)
+        published = here.parent / "published"
+        published.mkdir()
+        shutil.copyfile(here / name, published / "open_clip_pytorch_model.bin")
+        into_cache(Path(constants.HF_HUB_CACHE), OPENAI, published)
 
     return make
+
+
+def pipeline(here: Path) -> None:
+    """The text encoder of a pipeline, taken from the CLIP of the hub, with its tokenizer; and pairs of captions."""
+    from transformers import CLIPTextModel
+
+    whole = cached(CLIP)
+    assert whole is not None
+    CLIPTextModel.from_pretrained(whole).save_pretrained(here / "PIPELINE" / "text_encoder")
+    (here / "PIPELINE" / "tokenizer").mkdir()
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copyfile(whole / name, here / "PIPELINE" / "tokenizer" / name)
+    shutil.copyfile(table(here / "made", 4, columns=("safe_text", "unsafe_text")), here / "captions.jsonl")
 
 
 def queries(here: Path) -> None:
@@ -270,7 +291,7 @@ STAGES: Mapping[str, Sequence[Stage]] = {
         slices_and_benign,
     ),
     "docs/methods.md": (demo_model("OTHER", seed=1),),
-    "docs/models.md": (VISU, patch_of(SIGLIP, "siglip-patch"), pictures("cat.jpg", "dog.jpg")),
+    "docs/models.md": (VISU, patch_of(SIGLIP, "siglip-patch"), pictures("cat.jpg", "dog.jpg"), pipeline),
     "docs/patch-format.md": (demo_model("model"), patch_of("model", "patch")),
     "docs/plugins.md": (tutorials_data, texts("captions.jsonl"), demo_model("MODEL")),
     "docs/quick-start.md": (

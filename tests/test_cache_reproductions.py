@@ -103,7 +103,7 @@ def test_a_changed_helper_of_a_scorer_makes_other_scores_and_a_plan_says_so(befo
 def test_a_changed_adapter_makes_other_embeddings(before: Before, tmp_path: Path) -> None:
     old = "self.processor(images=image,"
     adapter = copy_of(
-        editkit_clip.__file__, tmp_path, "transformers_format.py", old, "self.processor(images=image.transpose(1),"
+        editkit_clip.__file__, tmp_path, "transformers_model.py", old, "self.processor(images=image.transpose(1),"
     )
     command = [*before.evaluation, "--similarities", tmp_path / "s.parquet"]
     in_a_new_process(before, tmp_path, command, packages=[adapter])

@@ -14,7 +14,7 @@ from plugin_samples import GOOD, HEAD, Install
 
 from editkit.components.host import Component, Host
 from editkit.components.load import default_host
-from editkit.components.specs import JudgeSpec, ScorerSpec
+from editkit.components.specs import AdapterSpec, JudgeSpec, ScorerSpec
 from editkit.testing import check_dataset, check_eval, check_judge, check_manipulator, check_scorer, check_selector
 from editkit.testing.installed import check_component, check_installed
 
@@ -23,7 +23,7 @@ ASK_FOR_SOMETHING = {
     "manipulator": {"blend", "merge", "lora"},
     "dataset": {"visu", "pairs", "classes", "queries", "zeroshot"},
     "judge": {"llm", "guard", "replay"},
-    "adapter": {"clip", "open_clip", "coca", "llava", "siglip", "open_clip-siglip", "timm"},
+    "adapter": {spec.name for spec in default_host().of_kind(AdapterSpec).values()} - {"demo"},
 }
 """By kind: what has options that must be given, or needs a model. These are held to their contracts elsewhere."""
 

@@ -37,7 +37,6 @@ def here(tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub.folder))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr(open_clip.factory, "_MODEL_CONFIGS", copy.copy(open_clip.factory._MODEL_CONFIGS))
-    monkeypatch.setattr("open_clip.pretrained.download_pretrained", lambda settings: folder / "checkpoint.pt")
     monkeypatch.setattr(layers, "DEFAULTS", {**layers.DEFAULTS, "compute.workers": 0})  # images so few need no helpers
     small_demo(tmp_path / "demo", monkeypatch)
     new_host()

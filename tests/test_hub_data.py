@@ -21,8 +21,9 @@ Run = Callable[..., Ran]
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     with serving() as hub:
-        stock(hub, tmp_path_factory.mktemp("made"), PAIRS, PETS)
-        files = read_files(tmp_path_factory.getbasetemp() / "made0" / PAIRS)
+        made = tmp_path_factory.mktemp("made")
+        stock(hub, made, PAIRS, PETS)
+        files = read_files(made / PAIRS)
         hub.add("someone/uncarded", {path: files[path] for path in files if path != "README.md"}, "dataset")
         hub.add("someone/tables", {"data/test.jsonl": b"{}"}, "dataset")
         hub.add("someone/gated", files, "dataset", gated=True)

@@ -28,7 +28,7 @@ FETCH = """
 from pathlib import Path
 from editkit.cli.console import quiet_libraries
 quiet_libraries()
-from editkit.cli.progress import stage
+from editkit.api.bars import stage
 from editkit.files.hub import Repository
 repository = {repository}
 repository.fetch(["model.safetensors"], stage)

@@ -174,8 +174,8 @@ def test_a_file_alone_is_applied_to_and_no_evaluation_is_named(run: tuple[Place,
 def test_an_evaluation_of_a_model_alone_names_an_edit_of_it(run: tuple[Place, Run]) -> None:
     place, command = run
     ran = done(command("eval", "retrieval", "--model", BASE, "--data", place.data))
-    [line] = [line for line in ran.err.splitlines() if line.startswith("Next: ")]
-    words = shlex.split(line)[2:]
+    [line] = [line for line in ran.err.splitlines() if "With other data: " in line]
+    words = shlex.split(line.partition("With other data: ")[2].replace("NAME:PATH", f"pairs:{place.data}"))[1:]
     assert words[0] == "edit"
     record = json.loads(done(command("plan", *words[1:], "--json")).out)["recipe"]
     assert record["model"] == BASE and record["data"]["path"] == str(place.data)

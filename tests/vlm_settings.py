@@ -51,6 +51,8 @@ LANGUAGE = {
     "max_position_embeddings": 512,
     **ENDS,
 }
+WITH_PLACES = 1400
+"""Ids of PaliGemma, whose processor adds 1,024 tokens for places in an image and 128 for their outlines."""
 GEMMA = {**LANGUAGE, "model_type": "gemma", "num_key_value_heads": 1, "head_dim": 12}
 GRID = {"image_grid_pinpoints": [[32, 64], [64, 32], [64, 64]]}
 HALF = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
@@ -152,7 +154,7 @@ PUBLISHED: Mapping[str, Published] = {
         {
             "model_type": "paligemma",
             "vision_config": {**SIGLIP, "projection_dim": 24, "projector_hidden_act": "gelu_fast"},
-            "text_config": {**GEMMA, "num_image_tokens": 16},
+            "text_config": {**GEMMA, "num_image_tokens": 16, "vocab_size": WITH_PLACES},
             "image_token_index": IMAGE,
             "projection_dim": 24,
             "hidden_size": 24,
@@ -167,7 +169,13 @@ PUBLISHED: Mapping[str, Published] = {
         {
             "model_type": "paligemma",
             "vision_config": {**SIGLIP, "projection_dim": 24, "projector_hidden_act": "gelu_fast"},
-            "text_config": {**GEMMA, "model_type": "gemma2", "query_pre_attn_scalar": 12, "sliding_window": 64},
+            "text_config": {
+                **GEMMA,
+                "model_type": "gemma2",
+                "query_pre_attn_scalar": 12,
+                "sliding_window": 64,
+                "vocab_size": WITH_PLACES,
+            },
             "image_token_index": IMAGE,
             "projection_dim": 24,
             **ENDS,

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from editkit.cli.hub_waits import tell_waits
 from editkit.files.whole_text import json_text
 
 # names of files and classes are text: neither [brackets] nor :colons: in them mean anything
@@ -50,9 +51,7 @@ def quiet_libraries() -> None:
     logging.getLogger("transformers").setLevel(logging.ERROR)
     logging.getLogger("open_clip").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    from editkit.cli.hub_waits import tell_waits  # which prints by this module
-
-    tell_waits()
+    tell_waits(note)
 
 
 def write_line(text: str | Text = "", style: str = "") -> None:

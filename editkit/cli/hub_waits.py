@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-
-from editkit.cli.console import note
+from collections.abc import Callable
 
 LOGGERS = ("huggingface_hub.utils._http", "huggingface_hub.file_download")
 REASON = re.compile(
@@ -20,8 +19,9 @@ WAIT = re.compile(r"(Retrying in|Rate limited|Trying to resume).*")
 class Waits(logging.Filter):
     """Turns a logger's lines about waiting into notes; whatever else it says is left to the library."""
 
-    def __init__(self) -> None:
+    def __init__(self, note: Callable[[str], None]) -> None:
         super().__init__()
+        self.note = note
         self.reason = ""
         self.told: set[str] = set()
 
@@ -41,14 +41,15 @@ class Waits(logging.Filter):
         said = f"The hub has trouble ({self.reason}). {wait}"
         if said not in self.told:  # one for all the files that are asked for at once
             self.told.add(said)
-            note(said)
+            self.note(said)
 
 
-_WAITS = Waits()
-
-
-def tell_waits() -> None:
-    """Tell of waits from here on, each of them once."""
-    _WAITS.told.clear()
+def tell_waits(note: Callable[[str], None]) -> None:
+    """Tell of waits by `note` from here on, each of them once."""
     for name in LOGGERS:
-        logging.getLogger(name).addFilter(_WAITS)
+        logger = logging.getLogger(name)
+        for earlier in [one for one in logger.filters if isinstance(one, Waits)]:
+            logger.removeFilter(earlier)
+    waits = Waits(note)
+    for name in LOGGERS:
+        logging.getLogger(name).addFilter(waits)
