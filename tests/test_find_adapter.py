@@ -15,7 +15,7 @@ from editkit.components.host import Component, Host
 from editkit.components.load import default_host, load_host
 from editkit.components.specs import AdapterSpec
 from editkit.errors import ModelError
-from editkit.models.find import find_adapter, find_weights
+from editkit.models.find import find_adapter, weights_of
 
 
 def spec(name: str, **fields: Any) -> AdapterSpec:
@@ -208,6 +208,6 @@ def test_without_an_adapters_libraries_the_path_behind_the_name_holds_the_weight
 ) -> None:
     request.addfinalizer(default_host.cache_clear)
     weights = save(tmp_path / "a@b.safetensors", {"x": ("F32", random_bits(0, "F32", 2))})
-    found = find_weights(f"timmlike:vit_base.augreg@{weights}", default_host())
+    found = weights_of(f"timmlike:vit_base.augreg@{weights}", default_host())
     assert found.checkpoint.tensors.keys() == {"x"} and found.save_beside is None
-    assert find_weights(weights, default_host()).checkpoint.tensors.keys() == {"x"}
+    assert weights_of(weights, default_host()).checkpoint.tensors.keys() == {"x"}

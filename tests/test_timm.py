@@ -21,7 +21,7 @@ from torch import Tensor
 from editkit.components.load import default_host
 from editkit.components.site import Site, towers_of
 from editkit.errors import ModelError
-from editkit.models.find import find_adapter, find_weights
+from editkit.models.find import find_adapter, weights_of
 from editkit.models.site_tensors import bias_of, weight_of
 from editkit.testing import check_adapter
 from editkit_timm.timm_format import TimmEncoder
@@ -95,7 +95,7 @@ def test_a_folder_that_holds_a_torch_archive_keeps_it_too(tmp_path: Path) -> Non
 def test_a_checkpoint_with_its_architectures_name_keeps_it(folder: Path, tag: str) -> None:
     source = f"timm:vit_editkit_plain{tag}@{folder / 'model.safetensors'}"
     check_adapter("timm", source, library=plain_timm)
-    assert find_weights(source, default_host()).checkpoint.root == folder
+    assert weights_of(source, default_host()).checkpoint.root == folder
 
 
 def test_a_folder_is_recognised_by_its_config(folder: Path, tmp_path: Path) -> None:

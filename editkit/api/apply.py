@@ -8,7 +8,7 @@ from shlex import join
 from editkit.api.bars import shown_by
 from editkit.components.host import Host
 from editkit.components.load import default_host
-from editkit.models.find import find_weights
+from editkit.models.find import weights_of
 from editkit.patch.base_commit import at_base_commit, moved
 from editkit.patch.patch import Applied, Patch
 from editkit.progress import Stage, silent, tell
@@ -43,7 +43,7 @@ def apply(
         >>> print(f"{applied.weights} weights in {applied.tensors} tensors")
     """
     shown, loaded = shown_by(stage, progress=progress), _loaded(patch)
-    found = find_weights(model, host or default_host(), loaded.changes, shown)
+    found = weights_of(model, host or default_host(), loaded.changes, shown)
     named = patch if isinstance(patch, (str, Path)) else "PATCH"
 
     def remedy(pinned: str) -> str:
@@ -82,7 +82,7 @@ def revert(
         PosixPath('restored')
     """
     shown, loaded = shown_by(stage, progress=progress), _loaded(patch)
-    found = find_weights(model, host or default_host(), loaded.changes, shown)
+    found = weights_of(model, host or default_host(), loaded.changes, shown)
     return loaded.revert(found.checkpoint, output, allow_other_tensors=allow_other_tensors, stage=shown)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from editkit.components.host import Host
 from editkit.components.load import default_host
 from editkit.files.difference import ModelDifference, compare_models
-from editkit.models.find import find_weights
+from editkit.models.find import weights_of
 from editkit.progress import Stage, silent
 
 
@@ -28,9 +28,9 @@ def diff(
         >>> [(entry.key, entry.count) for entry in found.differing]
     """
     by = host or default_host()
-    a, b = (find_weights(model, by, (), stage).checkpoint for model in (model_a, model_b))
+    a, b = (weights_of(model, by, (), stage).checkpoint for model in (model_a, model_b))
     if not set(a.tensors) & set(b.tensors):
         # a folder may hold the weights of two libraries: compare those that correspond
-        b = find_weights(model_b, by, a.tensors, stage).checkpoint
-        a = find_weights(model_a, by, b.tensors, stage).checkpoint
+        b = weights_of(model_b, by, a.tensors, stage).checkpoint
+        a = weights_of(model_a, by, b.tensors, stage).checkpoint
     return compare_models(a, b)

@@ -75,7 +75,7 @@ class Found:
     """Of the hub; empty: they are the user's own."""
 
 
-def find_weights(source: str | Path, host: Host, holding: Collection[str] = (), stage: Stage = silent) -> Found:
+def weights_of(source: str | Path, host: Host, holding: Collection[str] = (), stage: Stage = silent) -> Found:
     """Return the weights of whatever `editkit edit` takes as a model, on this disk and in safetensors.
 
     Nothing is imported that needs torch, but where the weights are an archive or the name one of an adapter's own.
