@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from editkit.api.screen import err, note
 from editkit.errors import RecipeError
 from editkit.progress import Advance, Stage, silent
-
-err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 class _Rate(TextColumn):
@@ -28,7 +26,7 @@ class _Rate(TextColumn):
 def stage(what: str, total: int) -> Iterator[Advance]:
     """Show one stage of long work for as long as it runs; one of no steps is a note, and stays."""
     if not total:
-        _say(what)
+        note(what)
         yield lambda steps: None
         return
     name = TextColumn("{task.description}", markup=False)
@@ -42,7 +40,7 @@ def stage(what: str, total: int) -> Iterator[Advance]:
 def in_any_case(what: str, total: int) -> Iterator[Advance]:
     """Show one stage as `stage` does or, where a bar cannot move, as in a log, by a line when it begins."""
     if total and not _can_move():
-        _say(f"{what}: {total:,}")
+        note(f"{what}: {total:,}")
     with stage(what, total) as advance:
         yield advance
 
@@ -60,7 +58,3 @@ def shown_by(stage: Stage, *, progress: bool) -> Stage:
 
 def _can_move() -> bool:
     return err.is_terminal or err.is_jupyter
-
-
-def _say(message: str) -> None:
-    err.print(message, style="dim", markup=False, soft_wrap=True)

@@ -57,11 +57,11 @@ def apply(
     applied = editkit.apply(
         patch, model, output, allow_other_tensors=allow_other_tensors, host=session.host, stage=stage
     )
-    measured = next_step.evaluate_patches([read_record(patch)], [patch], session.host, model=model)
-    if not next_step.can_be_evaluated(model, session.host):
-        measured = None
-    back = next_step.Step(["revert", str(patch), str(output), "-o", f"{output}-reverted"])
-    _report(f"Applied {patch} to {model}", applied, session, [*([measured] if measured else []), back], as_json=json)
+    steps = [next_step.Step(["revert", str(patch), str(output), "-o", f"{output}-reverted"])]
+    if next_step.can_be_evaluated(model, session.host):
+        measured = next_step.evaluate_patches([read_record(patch)], [patch], session.host, model=model)
+        steps = [*filter(None, (measured,)), *steps]
+    _report(f"Applied {patch} to {model}", applied, session, steps, as_json=json)
 
 
 def revert(

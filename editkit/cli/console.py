@@ -13,12 +13,13 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from editkit.api.screen import err as err
+from editkit.api.screen import note as note
 from editkit.cli.hub_waits import tell_waits
 from editkit.files.whole_text import json_text
 
 # names of files and classes are text: neither [brackets] nor :colons: in them mean anything
 out = Console(highlight=False, markup=False, emoji=False)
-err = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def print_any_text() -> None:
@@ -36,11 +37,6 @@ def emit_json(result: Any) -> None:
     except UnicodeEncodeError:
         text = json.dumps(result, indent=2, allow_nan=False)
     print(text)
-
-
-def note(message: str) -> None:
-    """Print a dim line to stderr, for what the user should know but did not ask for."""
-    err.print(message, style="dim", soft_wrap=True)
 
 
 def quiet_libraries() -> None:

@@ -46,10 +46,9 @@ class Waits(logging.Filter):
 
 def tell_waits(note: Callable[[str], None]) -> None:
     """Tell of waits by `note` from here on, each of them once."""
+    waits = Waits(note)
     for name in LOGGERS:
         logger = logging.getLogger(name)
         for earlier in [one for one in logger.filters if isinstance(one, Waits)]:
             logger.removeFilter(earlier)
-    waits = Waits(note)
-    for name in LOGGERS:
-        logging.getLogger(name).addFilter(waits)
+        logger.addFilter(waits)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from editkit.data.options import PairsOptions
-from editkit.data.readers.hub_table import PREFIX, read_hub
+from editkit.data.readers.hub_table import read_split
 from editkit.data.readers.images import ImageSource
-from editkit.data.readers.tables import Table, for_split, read_table
+from editkit.data.readers.tables import Table
 from editkit.data.tuples import Item, LeftOut, TupleSet, refuse_if_most_are_missing
 from editkit.errors import DataError, did_you_mean
 
@@ -36,7 +36,7 @@ class Pairs:
             DataError: an unreadable or empty table, a column without its partner, a duplicate id, an empty cell or a
                 missing image (`on_bad_item="error"`), or more than half of the rows unusable.
         """
-        table, split = self._read(split)
+        table, split = read_split(self.options.path, split, COLUMNS)
         kinds = paired_kinds(table)
         items: list[Item] = []
         left_out: list[LeftOut] = []
@@ -50,12 +50,6 @@ class Pairs:
                 items.append(item)
         refuse_if_most_are_missing(table.name, left_out, len(table.rows), "Check the table and its image paths.")
         return TupleSet(f"pairs:{table.name}", split, tuple(items), tuple(left_out))
-
-    def _read(self, split: str) -> tuple[Table, str]:
-        path, file_split = for_split(self.options.path, split)
-        if path.startswith(PREFIX):
-            return read_hub(path.removeprefix(PREFIX), split, COLUMNS), split
-        return read_table(Path(path), COLUMNS), file_split
 
 
 def paired_kinds(table: Table) -> tuple[str, ...]:

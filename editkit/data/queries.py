@@ -11,9 +11,9 @@ from editkit.data.digests import Remembered, image_digests
 from editkit.data.draw import drawn_places
 from editkit.data.options import QueriesOptions
 from editkit.data.pairs import unique_ids
-from editkit.data.readers.hub_table import PREFIX, read_hub
+from editkit.data.readers.hub_table import read_split
 from editkit.data.readers.images import ImageSource
-from editkit.data.readers.tables import Table, for_split, read_table
+from editkit.data.readers.tables import Table
 from editkit.data.tuples import LeftOut, refuse_if_most_are_missing
 from editkit.errors import DataError, did_you_mean
 from editkit.files.digests import digest_of, fingerprint_of
@@ -100,7 +100,7 @@ class Queries:
             DataError: an unreadable or empty table, neither column, a duplicate id, a kind that there is not; a row
                 with neither text nor image, or a missing image (`on_bad_item="error"`), or more than half of them.
         """
-        table, split = self._read(split)
+        table, split = read_split(self.options.path, split, COLUMNS)
         if not {"text", "image"} & set(table.columns):
             raise DataError(
                 f"{table.name} has neither text nor image (columns found: {', '.join(table.columns)})."
@@ -121,12 +121,6 @@ class Queries:
         refuse_if_most_are_missing(table.name, left_out, len(table.rows), "Check the table and its image paths.")
         ids, texts, images, kinds, slices = zip(*rows, strict=True)
         return QuerySet(f"queries:{table.name}", ids, texts, images, kinds, slices, split, tuple(left_out))
-
-    def _read(self, split: str) -> tuple[Table, str]:
-        path, file_split = for_split(self.options.path, split)
-        if path.startswith(PREFIX):
-            return read_hub(path.removeprefix(PREFIX), split, COLUMNS), split
-        return read_table(Path(path), COLUMNS), file_split
 
 
 def _lack(table: Table, number: int) -> str:

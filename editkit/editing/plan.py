@@ -152,7 +152,7 @@ def make_plan(layers: Sequence[tuple[str, Layer]], host: Host) -> Plan:
         *_preserving(first),
     ]
     recipe = resolve([*own, *layers], host, family.name)
-    plan = _on_sites(Plan(recipe, host, adapter, files, (), (), None))
+    plan = _on_sites(Plan(recipe, host, adapter, files, tuple(all_sites), (), None))
     _require_sense(plan)
     looking = [towers for tower in plan.towers if (towers := looks_at(plan, tower))]
     if not looking:
@@ -171,19 +171,20 @@ def bring_weights(plan: Plan, stage: Stage) -> Plan:
     """
     if plan.files.checkpoint.pending is None:
         return plan
-    brought = _on_sites(replace(plan, files=with_weights(plan.files, stage)))
+    files = with_weights(plan.files, stage)
+    brought = _on_sites(replace(plan, files=files, all_sites=tuple(plan.adapter.sites(files))))
     _require_sense(brought)
     return brought
 
 
 def _on_sites(plan: Plan) -> Plan:
-    """Fill in the model's sites, and those that the recipe's targets name."""
-    targets, all_sites = plan.recipe.targets, plan.adapter.sites(plan.files)
+    """Fill in the sites that the recipe's targets name."""
+    targets = plan.recipe.targets
     if set(WHOLE) & set(targets):
-        sites = match_whole(targets, plan.adapter, plan.files, all_sites)
+        sites = match_whole(targets, plan.adapter, plan.files, plan.all_sites)
     else:
-        sites = match_targets(targets, all_sites)
-    return _with_counterparts(replace(plan, all_sites=tuple(all_sites), sites=tuple(sites)))
+        sites = match_targets(targets, plan.all_sites)
+    return _with_counterparts(replace(plan, sites=tuple(sites)))
 
 
 def _with_counterparts(plan: Plan) -> Plan:

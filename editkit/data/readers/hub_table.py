@@ -6,11 +6,27 @@ from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 
-from editkit.data.readers.tables import Table, read_table
+from editkit.data.readers.tables import Table, for_split, read_table
 from editkit.errors import DataError, InstallError, one_line
 from editkit.files.hub_data import split_files
 
 PREFIX = "hf:"
+
+
+def read_split(path: str | Path, split: str, wanted: Collection[str]) -> tuple[Table, str]:
+    """Read the table of one split, from a file or from the hub (`hf:OWNER/NAME`); return also what the split is called.
+
+    Args:
+        path: with or without "{split}" in it.
+        wanted: columns to read; all are listed in `columns`.
+
+    Raises:
+        DataError: there is no such table, or it cannot be read.
+    """
+    place, file_split = for_split(path, split)
+    if place.startswith(PREFIX):
+        return read_hub(place.removeprefix(PREFIX), split, wanted), split
+    return read_table(Path(place), wanted), file_split
 
 
 def read_hub(name: str, split: str, wanted: Collection[str]) -> Table:

@@ -9,20 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from editkit.plugin import ModelFiles, Role, Site, Tower
+from editkit.plugin import ModelFiles, Site, Tower
+from editkit_clip.hugging_face_text import BERT
 from editkit_clip.names import under_names, with_keys
 from editkit_clip.processing import pad
 from editkit_clip.transformers_format import TransformersClip, block_sites, linear_site, projection_site
 from editkit_clip.transformers_model import LoadedClip
 
-MODULES: Mapping[Role, str] = {
-    "attn.q": "attention.self.query",
-    "attn.k": "attention.self.key",
-    "attn.v": "attention.self.value",
-    "attn.out": "attention.output.dense",
-    "mlp.in": "intermediate.dense",
-    "mlp.out": "output.dense",
-}
 XLM_R_DEPTH = 24
 """How many blocks AltCLIP's text tower has where the config leaves it out."""
 
@@ -53,7 +46,7 @@ class ChineseClip(TransformersClip):
 
     def sites(self, files: ModelFiles) -> list[Site]:
         """List every linear map of both towers."""
-        text = block_sites(files, "text", "text_model.encoder.layer", MODULES)
+        text = block_sites(files, "text", "text_model.encoder.layer", BERT)
         vision = block_sites(files, "vision")
         return [*text, projection_site(files, "text"), *vision, projection_site(files, "vision")]
 
@@ -81,7 +74,7 @@ class AltClip(TransformersClip):
         """List every linear map of both towers; `transformation` is behind the text tower's blocks, on every token."""
         names = {live_name(key): key for key in files.checkpoint.tensors}
         files = under_names(files, names)
-        text = block_sites(files, "text", "text_model.roberta.encoder.layers", MODULES, depth=XLM_R_DEPTH)
+        text = block_sites(files, "text", "text_model.roberta.encoder.layers", BERT, depth=XLM_R_DEPTH)
         transformation = linear_site(files, "text", text[-1].layer, "transformation", "text_model.transformation")
         vision = block_sites(files, "vision")
         projections = (projection_site(files, "text", XLM_R_DEPTH), projection_site(files, "vision"))

@@ -7,15 +7,17 @@ from collections.abc import Iterator, Mapping
 from editkit.plugin import ModelError, ModelFiles, Role, Site, promised
 
 TOWER = "text.transformer"
+BERT: Mapping[Role, str] = {
+    "attn.q": "attention.self.query",
+    "attn.k": "attention.self.key",
+    "attn.v": "attention.self.value",
+    "attn.out": "attention.output.dense",
+    "mlp.in": "intermediate.dense",
+    "mlp.out": "output.dense",
+}
+"""The maps of a block of BERT, RoBERTa and XLM-RoBERTa."""
 BLOCKS: Mapping[str, Mapping[Role, str]] = {
-    f"{TOWER}.encoder.layer": {  # BERT, RoBERTa, XLM-RoBERTa
-        "attn.q": "attention.self.query",
-        "attn.k": "attention.self.key",
-        "attn.v": "attention.self.value",
-        "attn.out": "attention.output.dense",
-        "mlp.in": "intermediate.dense",
-        "mlp.out": "output.dense",
-    },
+    f"{TOWER}.encoder.layer": BERT,
     f"{TOWER}.block": {  # mT5
         "attn.q": "layer.0.SelfAttention.q",
         "attn.k": "layer.0.SelfAttention.k",

@@ -89,11 +89,8 @@ class OpenClip:
 
     def _outline(self, config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         """Return the shapes of an architecture's tensors by key, without weights."""
-        built = deepcopy(dict(config))
-        built["vision_cfg"]["timm_model_pretrained"] = False
-        built["text_cfg"]["hf_model_pretrained"] = False
         with without_memory():
-            module = self.build(built)
+            module = self.build(_untrained(config))
         return {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
 
     def sites(self, files: ModelFiles) -> list[Site]:
@@ -121,11 +118,8 @@ class OpenClip:
         from open_clip.transform import PreprocessCfg, image_transform_v2
 
         tokenizer = make_tokenizer(files) if "text" in towers else None  # first: its absence is known at once
-        config = deepcopy(files.config["model_cfg"])
-        config["vision_cfg"]["timm_model_pretrained"] = False  # else weights are downloaded that are then replaced
-        config["text_cfg"]["hf_model_pretrained"] = False
         with library_errors(f"The open_clip model {files.source} cannot be loaded"):
-            module = self.build(config)
+            module = self.build(_untrained(files.config["model_cfg"]))
             tensors: dict[str, Any] = read_tensors(files.checkpoint)
             tensors.pop("text.transformer.embeddings.position_ids", None)
             missing, unexpected = module.load_state_dict(_with_logits_of(module, tensors), strict=False)
@@ -153,6 +147,14 @@ class OpenClip:
             (folder / CONFIG).write_text(json.dumps(dict(files.config), indent=2) + "\n", encoding="utf-8")
         if files.checkpoint.alone and files.config["model_cfg"]["text_cfg"].get("hf_tokenizer_name"):
             make_tokenizer(files).save_pretrained(folder)
+
+
+def _untrained(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a `model_cfg` by which no library downloads weights, which would then be replaced."""
+    copy = deepcopy(dict(config))
+    copy["vision_cfg"]["timm_model_pretrained"] = False
+    copy["text_cfg"]["hf_model_pretrained"] = False
+    return copy
 
 
 def _is_tag(named: str) -> bool:
